@@ -1,0 +1,108 @@
+use crate::{Code, CodeMatrix, CodeSpace, Error, ItemId, Result, SemanticId};
+
+/// What a quantizer proposes: the nearest path of every item and its squared
+/// distance, with a way to ask for more. Paths may collide.
+///
+/// Only the first choice of an item is stored. The other candidates are needed
+/// for the few items that must move, so they are asked of the quantizer when
+/// the need arises, see [`Distances`].
+pub struct Draft<'a> {
+    space: CodeSpace,
+    paths: CodeMatrix,
+    costs: Vec<f32>,
+    distances: &'a dyn Distances,
+}
+
+/// The geometry behind a draft: squared distances from items to paths, in the
+/// quantizer's space. All answers are finite, non-negative and independent of
+/// threads and of the order of questions.
+pub trait Distances: Sync {
+    /// Squared distance of `item` to one path.
+    fn path(&self, item: ItemId, path: &[Code]) -> f32;
+
+    /// Squared distances of `item` to all completions of `prefix` (`L - 1` codes) by a
+    /// last-level code: `out[c]` for code `c`, `[K_last]`.
+    fn last_level(&self, item: ItemId, prefix: &[Code], out: &mut [f32]);
+
+    /// The `count` nearest paths of `item` that a beam search of that width finds, nearest
+    /// first, ties by path; fewer only where the space has fewer.
+    fn candidates(&self, item: ItemId, count: usize) -> Vec<(SemanticId, f32)>;
+}
+
+impl<'a> Draft<'a> {
+    /// A draft of first choices: `paths` `[N, L]` with their squared distances `costs` `[N]`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Empty`] without items, [`Error::Shape`] if the arrays disagree,
+    /// [`Error::CodeOutOfRange`] and [`Error::BadDistance`] name the item at fault.
+    pub fn new(
+        space: CodeSpace,
+        paths: CodeMatrix,
+        costs: Vec<f32>,
+        distances: &'a dyn Distances,
+    ) -> Result<Self> {
+        if paths.is_empty() {
+            return Err(Error::Empty);
+        }
+        let shape = |what, got, expected| Error::Shape {
+            what,
+            got,
+            expected,
+        };
+        if paths.levels() != space.levels() {
+            return Err(shape("levels of the draft", paths.levels(), space.levels()));
+        }
+        if costs.len() != paths.len() {
+            return Err(shape("distances of the draft", costs.len(), paths.len()));
+        }
+        for (item, (path, &value)) in paths.rows().zip(&costs).enumerate() {
+            if let Some(level) = (0..path.len()).find(|&l| path[l].index() >= space.size(l)) {
+                return Err(Error::CodeOutOfRange {
+                    item,
+                    level,
+                    code: path[level].0.into(),
+                    size: space.sizes()[level],
+                });
+            }
+            if !(value.is_finite() && value >= 0.0) {
+                return Err(Error::BadDistance { item, value });
+            }
+        }
+        Ok(Self {
+            space,
+            paths,
+            costs,
+            distances,
+        })
+    }
+
+    /// The code space of all paths.
+    pub fn space(&self) -> &CodeSpace {
+        &self.space
+    }
+
+    /// The native path of every item, `[N, L]`.
+    pub fn paths(&self) -> &CodeMatrix {
+        &self.paths
+    }
+
+    /// Squared distance of every item to its native path, `[N]`.
+    pub fn costs(&self) -> &[f32] {
+        &self.costs
+    }
+
+    /// The geometry to ask for other paths.
+    pub fn distances(&self) -> &dyn Distances {
+        self.distances
+    }
+}
+
+impl std::fmt::Debug for Draft<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Draft")
+            .field("space", &self.space)
+            .field("items", &self.paths.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,21 @@
+//! What a semantic-ID index *is*: item ids, codes, drafts, the collision-free
+//! assignment of codes to items, and the one file that holds the result.
+//!
+//! A quantizer proposes a [`Draft`]: for every item the code paths it would
+//! like to have, nearest first. Drafts collide. An [`Assigner`] turns a draft
+//! into an [`Assignment`], in which no two items share a path, and an
+//! [`ItemIndex`] stores that bijection together with the item keys.
+//!
+//! The crate knows nothing of neural networks and links no libtorch.
+
+mod code;
+mod codes;
+mod draft;
+mod error;
+mod item;
+
+pub use code::{Code, CodeSpace, SemanticId};
+pub use codes::CodeMatrix;
+pub use draft::{Distances, Draft};
+pub use error::{Error, Result};
+pub use item::{ItemId, ItemKeys};
