@@ -1,0 +1,65 @@
+/// The errors of this crate: what was got, what was expected, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Bytes that are not an embedding file we can read.
+    #[error("cannot read embeddings: {0}")]
+    Format(String),
+
+    /// A NaN or an infinity among the embeddings.
+    #[error("embedding of item {row}: value {value} in column {column}; all values must be finite")]
+    NotFinite {
+        /// Row of the item.
+        row: usize,
+        /// Column of the value.
+        column: usize,
+        /// The value.
+        value: f32,
+    },
+
+    /// A catalogue without items.
+    #[error("the embeddings have no rows; at least one item is needed")]
+    Empty,
+
+    /// Arrays or files that should fit each other do not.
+    #[error("{what}: got {got}, expected {expected}")]
+    Shape {
+        /// Which quantity differs.
+        what: &'static str,
+        /// What was given.
+        got: usize,
+        /// What was needed.
+        expected: usize,
+    },
+
+    /// A setting that makes no sense.
+    #[error("setting `{name}`: got {got}, expected {expected}")]
+    Setting {
+        /// Name of the setting.
+        name: &'static str,
+        /// What was given.
+        got: String,
+        /// What is allowed.
+        expected: String,
+    },
+
+    /// A model folder that cannot be used.
+    #[error("cannot read the model: {0}")]
+    Model(String),
+
+    /// Training went wrong.
+    #[error("training: {0}")]
+    Training(String),
+
+    /// libtorch reported an error.
+    #[cfg(feature = "torch")]
+    #[error("libtorch: {0}")]
+    Torch(#[from] tch::TchError),
+
+    /// The code space refused.
+    #[error(transparent)]
+    SemanticId(#[from] semantic_id::Error),
+}
+
+/// The result of this crate's operations.
+pub type Result<T> = std::result::Result<T, Error>;

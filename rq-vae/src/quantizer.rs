@@ -1,0 +1,447 @@
+use ndarray::{Array2, ArrayView2, Axis};
+use rayon::prelude::*;
+use semantic_id::{Code, CodeMatrix, CodeSpace, Distances, ItemId, SemanticId};
+
+use crate::matmul::Packed;
+use crate::{Error, Result};
+
+/// Items whose products with all centroids are held at once by one thread.
+const CHUNK: usize = 192;
+
+/// The centroids of one level, `[K, d]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Codebook(pub Array2<f32>);
+
+impl Codebook {
+    /// Number of codes `K`.
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "a codebook has at least one code"
+    )]
+    pub fn len(&self) -> usize {
+        self.0.nrows()
+    }
+}
+
+/// Residual quantization: a path of codes stands for the sum of its centroids.
+///
+/// Encoding is a beam search over the levels. The squared distance of `x` to a path is
+///
+/// ```text
+/// |x - c_0 - ... - c_l|^2 = |x|^2 + sum_i (|c_i|^2 - 2 x.c_i) + 2 sum_{i<j} c_i.c_j
+/// ```
+///
+/// so one matrix product of the items with all centroids, and a table of the products
+/// of centroids of different levels, give every distance by additions. Beam search
+/// for residual quantization is described in Babenko and Lempitsky, "Additive
+/// Quantization" (2014), and used by faiss.
+///
+/// Ties go to the nearer parent, then to the lower code. An item's path does not depend
+/// on the batch, on threads or on the instruction set.
+#[derive(Debug, Clone)]
+pub struct ResidualQuantizer {
+    codebooks: Vec<Codebook>,
+    space: CodeSpace,
+    /// All centroids, level after level, as the right factor of a product.
+    centroids: Packed,
+    /// `|c|^2` of all centroids, level after level.
+    norms: Vec<f32>,
+    /// First centroid of each level, and their total.
+    offsets: Vec<usize>,
+    /// `2 c_i.c_j` for `c_i` in all levels before `l` (rows) and `c_j` in level `l`: `cross[l]`.
+    cross: Vec<Array2<f32>>,
+}
+
+/// A partial path of the beam search.
+#[derive(Clone, Copy)]
+struct Beam {
+    /// Squared distance less `|x|^2`.
+    cost: f32,
+    /// Place among the beams of the level before.
+    parent: u32,
+    code: u16,
+}
+
+impl ResidualQuantizer {
+    /// A quantizer with one codebook a level, all of the same dimension.
+    ///
+    /// Holds tables of `4 sum_{i<j} K_i K_j` bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`] if dimensions differ; the errors of [`CodeSpace::new`].
+    pub fn new(codebooks: Vec<Codebook>) -> Result<Self> {
+        let sizes = codebooks.iter().map(|book| book.len() as u32).collect();
+        let space = CodeSpace::new(sizes)?;
+        let dim = codebooks[0].0.ncols();
+        if let Some(book) = codebooks.iter().find(|book| book.0.ncols() != dim) {
+            return Err(Error::Shape {
+                what: "dimension of a codebook",
+                got: book.0.ncols(),
+                expected: dim,
+            });
+        }
+        let views: Vec<_> = codebooks.iter().map(|book| book.0.view()).collect();
+        let all = ndarray::concatenate(Axis(0), &views).expect("dimensions were compared");
+        let norms = squared_norms(all.view());
+        let offsets = std::iter::once(0)
+            .chain(codebooks.iter().scan(0, |end, book| {
+                *end += book.len();
+                Some(*end)
+            }))
+            .collect::<Vec<_>>();
+        let cross = (0..codebooks.len())
+            .map(|level| {
+                let before = all.slice(ndarray::s![..offsets[level], ..]);
+                let mut table = Array2::zeros((offsets[level], codebooks[level].len()));
+                Packed::new(views[level]).product(before, table.view_mut());
+                table *= 2.0;
+                table
+            })
+            .collect();
+        let centroids = Packed::new(all.view());
+        Ok(Self {
+            space,
+            centroids,
+            norms,
+            offsets,
+            cross,
+            codebooks,
+        })
+    }
+
+    /// The codebooks, one a level.
+    pub fn codebooks(&self) -> &[Codebook] {
+        &self.codebooks
+    }
+
+    /// The space of paths.
+    pub fn space(&self) -> &CodeSpace {
+        &self.space
+    }
+
+    /// Dimension `d` of the vectors that are quantized.
+    pub fn dim(&self) -> usize {
+        self.codebooks[0].0.ncols()
+    }
+
+    /// The nearest path that a beam search of width `beams` finds for each row of `latents`
+    /// `[N, d]`, and its squared distance `[N]`. Runs on all threads of the pool.
+    ///
+    /// With one beam this is the greedy search: the nearest centroid at each level.
+    ///
+    /// # Panics
+    ///
+    /// If the latents have another dimension.
+    pub fn encode(&self, latents: ArrayView2<'_, f32>, beams: usize) -> (CodeMatrix, Vec<f32>) {
+        let levels = self.space.levels();
+        let mut codes = vec![Code(0); latents.nrows() * levels];
+        let mut distances = vec![0.0; latents.nrows()];
+        latents
+            .axis_chunks_iter(Axis(0), CHUNK)
+            .into_par_iter()
+            .zip(codes.par_chunks_mut(CHUNK * levels))
+            .zip(distances.par_chunks_mut(CHUNK))
+            .for_each(|((latents, codes), distances)| {
+                let mut search = Search::default();
+                let products = self.products(latents);
+                for (item, path) in codes.chunks_exact_mut(levels).enumerate() {
+                    let products = products.row(item);
+                    search.run(
+                        self,
+                        products.as_slice().expect("rows are contiguous"),
+                        beams,
+                    );
+                    search.path(0, path);
+                    let latent = latents.row(item);
+                    distances[item] = self.distance(latent.to_slice().expect("row-major"), path);
+                }
+            });
+        let codes = CodeMatrix::new(codes, levels).expect("whole rows");
+        (codes, distances)
+    }
+
+    /// The sum of the centroids of each path, `[N, d]`.
+    ///
+    /// # Panics
+    ///
+    /// If a code is outside its codebook.
+    pub fn decode(&self, paths: &CodeMatrix) -> Array2<f32> {
+        let mut sums = Array2::zeros((paths.len(), self.dim()));
+        for (mut sum, path) in sums.outer_iter_mut().zip(paths.rows()) {
+            for (book, code) in self.codebooks.iter().zip(path) {
+                sum += &book.0.row(code.index());
+            }
+        }
+        sums
+    }
+
+    /// The `count` nearest paths of one latent that a beam search of that width finds.
+    fn candidates(&self, latent: &[f32], count: usize) -> Vec<(SemanticId, f32)> {
+        let view = ArrayView2::from_shape((1, latent.len()), latent).expect("one row");
+        let products = self.products(view);
+        let mut search = Search::default();
+        search.run(self, products.as_slice().expect("row-major"), count);
+        let mut found: Vec<_> = (0..search.len())
+            .map(|beam| {
+                let mut path = vec![Code(0); self.space.levels()];
+                search.path(beam, &mut path);
+                let distance = self.distance(latent, &path);
+                (SemanticId(path.into()), distance)
+            })
+            .collect();
+        // The search ranks by sums in another order, which may differ in the last bit.
+        found.sort_by(|a, b| a.1.total_cmp(&b.1).then_with(|| a.0.cmp(&b.0)));
+        found
+    }
+
+    /// `|c|^2 - 2 x.c` for all items and all centroids, `[n, sum K]`.
+    fn products(&self, latents: ArrayView2<'_, f32>) -> Array2<f32> {
+        let mut products = Array2::zeros((latents.nrows(), self.norms.len()));
+        self.centroids.product_here(latents, products.view_mut());
+        for mut row in products.outer_iter_mut() {
+            row.iter_mut()
+                .zip(&self.norms)
+                .for_each(|(p, norm)| *p = norm - 2.0 * *p);
+        }
+        products
+    }
+
+    /// Squared distance of a latent to a path, to full f32 precision.
+    fn distance(&self, latent: &[f32], path: &[Code]) -> f32 {
+        let (last, prefix) = path.split_last().expect("at least one level");
+        let residual = self.residual(latent, prefix);
+        let book = &self.codebooks[prefix.len()].0;
+        let centroid = book.row(last.index());
+        squared_distance(&residual, centroid.to_slice().expect("row-major"))
+    }
+
+    /// The latent less the centroids of a prefix.
+    fn residual(&self, latent: &[f32], prefix: &[Code]) -> Vec<f32> {
+        let mut residual = latent.to_vec();
+        for (book, code) in self.codebooks.iter().zip(prefix) {
+            let centroid = book.0.row(code.index());
+            residual.iter_mut().zip(centroid).for_each(|(r, c)| *r -= c);
+        }
+        residual
+    }
+}
+
+/// Working memory of one beam search, kept from item to item.
+#[derive(Default)]
+struct Search {
+    /// Surviving beams of each level, nearest first.
+    levels: Vec<Vec<Beam>>,
+    /// Costs of the children of one beam.
+    children: Vec<f32>,
+}
+
+impl Search {
+    /// Fills `levels` for an item with the given `|c|^2 - 2 x.c`.
+    fn run(&mut self, quantizer: &ResidualQuantizer, products: &[f32], width: usize) {
+        pulp::Arch::new().dispatch(|| self.run_inlined(quantizer, products, width));
+    }
+
+    /// Plain loops, which the dispatch above compiles for the widest vectors there are.
+    #[inline(always)]
+    fn run_inlined(&mut self, quantizer: &ResidualQuantizer, products: &[f32], width: usize) {
+        self.levels.clear();
+        let mut path = vec![Code(0); quantizer.codebooks.len()];
+        for level in 0..quantizer.codebooks.len() {
+            let own = &products[quantizer.offsets[level]..quantizer.offsets[level + 1]];
+            let mut next = Nearest::new(width);
+            for parent in 0..self.levels.last().map_or(1, Vec::len) {
+                self.children.clear();
+                self.children.extend_from_slice(own);
+                let mut cost = 0.0;
+                if let Some(parents) = self.levels.last() {
+                    cost = parents[parent].cost;
+                    self.path(parent, &mut path[..level]);
+                    for (before, code) in path[..level].iter().enumerate() {
+                        let row = quantizer.offsets[before] + code.index();
+                        let row = quantizer.cross[level].row(row);
+                        let row = row.to_slice().expect("row-major");
+                        self.children.iter_mut().zip(row).for_each(|(c, x)| *c += x);
+                    }
+                }
+                self.children.iter_mut().for_each(|child| *child += cost);
+                next.offer(parent as u32, &self.children);
+            }
+            self.levels.push(next.sorted());
+        }
+    }
+
+    /// Beams that the last level holds.
+    fn len(&self) -> usize {
+        self.levels.last().map_or(0, Vec::len)
+    }
+
+    /// The codes that lead to a beam of level `path.len() - 1`.
+    #[inline(always)]
+    fn path(&self, beam: usize, path: &mut [Code]) {
+        let mut beam = beam;
+        for (level, code) in path.iter_mut().enumerate().rev() {
+            let here = self.levels[level][beam];
+            *code = Code(here.code);
+            beam = here.parent as usize;
+        }
+    }
+}
+
+/// The `width` nearest children seen so far, as a heap with the farthest on top.
+struct Nearest {
+    width: usize,
+    heap: std::collections::BinaryHeap<Farthest>,
+    limit: f32,
+}
+
+struct Farthest(Beam);
+
+impl Ord for Farthest {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        let key = |beam: &Beam| (beam.parent, beam.code);
+        (self.0.cost.total_cmp(&other.0.cost)).then_with(|| key(&self.0).cmp(&key(&other.0)))
+    }
+}
+
+impl PartialOrd for Farthest {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Farthest {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Farthest {}
+
+impl Nearest {
+    fn new(width: usize) -> Self {
+        let heap = std::collections::BinaryHeap::new();
+        Self {
+            width: width.max(1),
+            heap,
+            limit: f32::INFINITY,
+        }
+    }
+
+    /// Children come in the order of (parent, code), so an equal cost never displaces.
+    #[inline(always)]
+    fn offer(&mut self, parent: u32, costs: &[f32]) {
+        const BLOCK: usize = 32;
+        for (block, costs) in costs.chunks(BLOCK).enumerate() {
+            // Most blocks hold nothing near enough, and a minimum is cheap.
+            let least = costs
+                .iter()
+                .fold(f32::INFINITY, |least, &cost| least.min(cost));
+            if least >= self.limit {
+                continue;
+            }
+            for (at, &cost) in costs.iter().enumerate() {
+                if cost < self.limit {
+                    self.push(Beam {
+                        cost,
+                        parent,
+                        code: (block * BLOCK + at) as u16,
+                    });
+                }
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn push(&mut self, beam: Beam) {
+        if self.heap.len() == self.width {
+            self.heap.pop();
+        }
+        self.heap.push(Farthest(beam));
+        if self.heap.len() == self.width {
+            self.limit = self.heap.peek().map_or(f32::INFINITY, |top| top.0.cost);
+        }
+    }
+
+    fn sorted(self) -> Vec<Beam> {
+        self.heap
+            .into_sorted_vec()
+            .into_iter()
+            .map(|beam| beam.0)
+            .collect()
+    }
+}
+
+/// `|x - y|^2`, summed in a fixed order: 16 interleaved partial sums, then those in order.
+pub(crate) fn squared_distance(x: &[f32], y: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let mut sums = [0.0_f32; LANES];
+    for (x, y) in x.chunks(LANES).zip(y.chunks(LANES)) {
+        for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
+            *sum += (x - y) * (x - y);
+        }
+    }
+    sums.iter().sum()
+}
+
+/// `|x|^2` of each row, summed as in [`squared_distance`].
+pub(crate) fn squared_norms(rows: ArrayView2<'_, f32>) -> Vec<f32> {
+    let origin = vec![0.0; rows.ncols()];
+    let norm = |row: ndarray::ArrayView1<'_, f32>| {
+        squared_distance(row.to_slice().expect("row-major"), &origin)
+    };
+    rows.outer_iter().map(norm).collect()
+}
+
+/// The geometry behind a draft: a quantizer and the latents `[N, d]` it encoded.
+#[derive(Debug)]
+pub struct LatentDistances<'a> {
+    quantizer: &'a ResidualQuantizer,
+    latents: Array2<f32>,
+}
+
+impl<'a> LatentDistances<'a> {
+    /// # Errors
+    ///
+    /// [`Error::Shape`] if the latents have another dimension than the codebooks.
+    pub fn new(quantizer: &'a ResidualQuantizer, latents: Array2<f32>) -> Result<Self> {
+        if latents.ncols() != quantizer.dim() {
+            return Err(Error::Shape {
+                what: "dimension of the latents",
+                got: latents.ncols(),
+                expected: quantizer.dim(),
+            });
+        }
+        let latents = latents.as_standard_layout().into_owned();
+        Ok(Self { quantizer, latents })
+    }
+
+    /// The latents, `[N, d]`.
+    pub fn latents(&self) -> ArrayView2<'_, f32> {
+        self.latents.view()
+    }
+
+    fn latent(&self, item: ItemId) -> &[f32] {
+        let dim = self.latents.ncols();
+        let all = self.latents.as_slice().expect("row-major by construction");
+        &all[item.index() * dim..][..dim]
+    }
+}
+
+impl Distances for LatentDistances<'_> {
+    fn path(&self, item: ItemId, path: &[Code]) -> f32 {
+        self.quantizer.distance(self.latent(item), path)
+    }
+
+    fn last_level(&self, item: ItemId, prefix: &[Code], out: &mut [f32]) {
+        let residual = self.quantizer.residual(self.latent(item), prefix);
+        let book = &self.quantizer.codebooks[prefix.len()].0;
+        for (out, centroid) in out.iter_mut().zip(book.outer_iter()) {
+            *out = squared_distance(&residual, centroid.to_slice().expect("row-major"));
+        }
+    }
+
+    fn candidates(&self, item: ItemId, count: usize) -> Vec<(SemanticId, f32)> {
+        self.quantizer.candidates(self.latent(item), count)
+    }
+}
