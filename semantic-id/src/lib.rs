@@ -13,9 +13,11 @@ mod codes;
 mod draft;
 mod error;
 mod item;
+mod statistics;
 
 pub use code::{Code, CodeSpace, SemanticId};
 pub use codes::CodeMatrix;
 pub use draft::{Distances, Draft};
 pub use error::{Error, Result};
 pub use item::{ItemId, ItemKeys};
+pub use statistics::{Collisions, LevelStatistics};
