@@ -8,12 +8,17 @@
 //!
 //! The crate knows nothing of neural networks and links no libtorch.
 
+mod assign;
 mod code;
 mod codes;
 mod draft;
 mod error;
 mod item;
 
+pub use assign::{
+    Assigner, Assignment, Certificate, Objective, OptimalAssigner, Scope, SinkhornAssigner, Stage,
+    SuffixAssigner,
+};
 pub use code::{Code, CodeSpace, SemanticId};
 pub use codes::CodeMatrix;
 pub use draft::{Distances, Draft};
