@@ -8,6 +8,7 @@
 //!
 //! The crate knows nothing of neural networks and links no libtorch.
 
+mod assign;
 mod code;
 mod codes;
 mod draft;
@@ -15,6 +16,10 @@ mod error;
 mod item;
 mod statistics;
 
+pub use assign::{
+    Assigner, Assignment, Certificate, Objective, OptimalAssigner, Scope, SinkhornAssigner, Stage,
+    SuffixAssigner,
+};
 pub use code::{Code, CodeSpace, SemanticId};
 pub use codes::CodeMatrix;
 pub use draft::{Distances, Draft};
