@@ -12,10 +12,17 @@ mod code;
 mod codes;
 mod draft;
 mod error;
+mod index;
+pub mod interchange;
 mod item;
+mod manifest;
+mod token;
 
 pub use code::{Code, CodeSpace, SemanticId};
 pub use codes::CodeMatrix;
 pub use draft::{Distances, Draft};
 pub use error::{Error, Result};
+pub use index::{Codes, IndexInfo, ItemIndex, Level, U32s};
 pub use item::{ItemId, ItemKeys};
+pub use manifest::{Digest, Manifest};
+pub use token::TokenFormat;
