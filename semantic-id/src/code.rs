@@ -41,6 +41,16 @@ impl FromIterator<Code> for SemanticId {
     }
 }
 
+impl fmt::Display for SemanticId {
+    /// Writes `12.7.201`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (level, code) in self.iter().enumerate() {
+            write!(f, "{}{code}", if level == 0 { "" } else { "." })?;
+        }
+        Ok(())
+    }
+}
+
 /// How many levels there are, and how many codes each level has.
 ///
 /// ```
@@ -115,6 +125,20 @@ impl CodeSpace {
     /// If there is no such level.
     pub fn size(&self, level: usize) -> usize {
         self.sizes[level] as usize
+    }
+
+    /// The code that pads a path from its end to this level, `K_l`: one beyond the codebook.
+    /// `None` at a level of 2^16 codes, which has none to spare, or if there is no such level.
+    pub fn end(&self, level: usize) -> Option<Code> {
+        let size = *self.sizes.get(level)?;
+        u16::try_from(size).ok().map(Code)
+    }
+
+    /// A path without the padding at its end.
+    pub fn unpadded<'p>(&self, path: &'p [Code]) -> &'p [Code] {
+        let mut levels = path.iter().enumerate();
+        let last = levels.rposition(|(level, &code)| Some(code) != self.end(level));
+        &path[..last.map_or(0, |last| last + 1)]
     }
 
     /// Number of distinct paths, `prod K_l`, at most `u128::MAX`.

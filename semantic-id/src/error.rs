@@ -1,3 +1,5 @@
+use crate::{Digest, SemanticId};
+
 /// The errors of this crate: what was got, what was expected, where, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -112,6 +114,105 @@ pub enum Error {
         item: usize,
         /// The value.
         value: f32,
+    },
+
+    /// More items on one path than the index was to allow.
+    #[error(
+        "{items} items share the semantic ID {path}, among them {keys:?}; expected at most {per_path}; \
+         assign distinct IDs, or allow more items a path"
+    )]
+    SharedPath {
+        /// The path.
+        path: SemanticId,
+        /// Items on it.
+        items: usize,
+        /// Items allowed on one path.
+        per_path: usize,
+        /// Keys of some of them.
+        keys: Vec<String>,
+    },
+
+    /// A path that is empty, or goes on after its end.
+    #[error(
+        "item {item}: a path is one code or more, and then only the padding code of each level"
+    )]
+    Padding {
+        /// Row of the item.
+        item: usize,
+    },
+
+    /// Shorter paths at a level whose codebook leaves no code to pad them with.
+    #[error(
+        "level {level} has all 65536 codes, so IDs that end before it cannot be padded; \
+         use fewer codes there, or IDs of one length"
+    )]
+    NoPadding {
+        /// 0-based level.
+        level: usize,
+    },
+
+    /// An item that the index does not have.
+    #[error("there is no item {item}; the index has {items} items, numbered from 0")]
+    NoItem {
+        /// The row asked for.
+        item: usize,
+        /// Items of the index.
+        items: usize,
+    },
+
+    /// A file that is no index, or a damaged one.
+    #[error("bad index file, in {part}: {problem}; build it again or fetch another copy")]
+    IndexFile {
+        /// The tensor, or `header` or `__metadata__`.
+        part: String,
+        /// What was got, and what was expected.
+        problem: String,
+    },
+
+    /// A token template that cannot be read back.
+    #[error("bad token template {template:?}: {problem}")]
+    Template {
+        /// The template.
+        template: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+
+    /// A token that is spelled in another way than its level's.
+    #[error("got token {token:?}, expected {expected}")]
+    Token {
+        /// The token, or the start of a longer text.
+        token: String,
+        /// The spelling that was expected.
+        expected: String,
+    },
+
+    /// A foreign file that cannot be read.
+    #[error("{place}: {problem}")]
+    Import {
+        /// Format, line or row, and column.
+        place: String,
+        /// What was got, and what was expected.
+        problem: String,
+    },
+
+    /// A hash that is not 64 lowercase hexadecimal digits.
+    #[error("got {0:?}, expected a blake3 hash of 64 lowercase hexadecimal digits")]
+    Digest(String),
+
+    /// A file that a manifest does not name.
+    #[error("the manifest does not name {0:?}; is it the manifest of another artefact?")]
+    Unlisted(String),
+
+    /// A file that is not what it was when the manifest was written.
+    #[error("{name:?} has changed: got blake3 {got}, the manifest says {expected}")]
+    Changed {
+        /// The file.
+        name: String,
+        /// Its hash.
+        got: Digest,
+        /// The recorded hash.
+        expected: Digest,
     },
 }
 

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use crate::{Error, Result};
 
 /// The dense row number of an item in its catalogue.
@@ -8,6 +10,12 @@ impl ItemId {
     /// The row as an array index.
     pub fn index(self) -> usize {
         self.0 as usize
+    }
+}
+
+impl fmt::Display for ItemId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -78,6 +86,16 @@ impl ItemKeys {
     #[expect(clippy::len_without_is_empty, reason = "never empty by construction")]
     pub fn len(&self) -> usize {
         self.offsets.len() - 1
+    }
+
+    /// All keys, one after the other.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Where each key begins in [`ItemKeys::text`], and where the last one ends, `[N + 1]`.
+    pub(crate) fn offsets(&self) -> &[u64] {
+        &self.offsets
     }
 
     /// The key of an item.

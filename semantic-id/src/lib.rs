@@ -13,8 +13,12 @@ mod code;
 mod codes;
 mod draft;
 mod error;
+mod index;
+pub mod interchange;
 mod item;
+mod manifest;
 mod statistics;
+mod token;
 
 pub use assign::{
     Assigner, Assignment, Certificate, Objective, OptimalAssigner, Scope, SinkhornAssigner, Stage,
@@ -24,5 +28,8 @@ pub use code::{Code, CodeSpace, SemanticId};
 pub use codes::CodeMatrix;
 pub use draft::{Distances, Draft};
 pub use error::{Error, Result};
+pub use index::{Codes, IndexInfo, ItemIndex, Level, U32s};
 pub use item::{ItemId, ItemKeys};
+pub use manifest::{Digest, Manifest};
 pub use statistics::{Collisions, LevelStatistics};
+pub use token::TokenFormat;

@@ -1,0 +1,356 @@
+use rayon::prelude::*;
+use safetensors::Dtype;
+use serde_json::{Map, Value, json};
+
+use super::layout::{FORMAT, VERSION, first_child_name};
+use super::{IndexInfo, ItemIndex, damaged};
+use crate::{Code, CodeMatrix, CodeSpace, Digest, Error, ItemId, ItemKeys, Result};
+
+impl ItemIndex<Vec<u8>> {
+    /// Builds the file of an index in which item `i` has the path `codes.row(i)` and the
+    /// key `keys.get(i)`. At most `per_path` items may share a path: 1 for a proper
+    /// index, more for a capacity index. Paths shorter than `L` are
+    /// padded with [`CodeSpace::end`].
+    ///
+    /// The same arguments give the same bytes, on any number of threads. Sorts the
+    /// items, `O(N L log N)`, and needs about 50 bytes an item besides the file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`] if the arguments disagree on items or levels,
+    /// [`Error::CodeOutOfRange`] or [`Error::Padding`] for a path that is none, and
+    /// [`Error::SharedPath`] if more than `per_path` items have one.
+    pub fn build(
+        space: &CodeSpace,
+        codes: &CodeMatrix,
+        keys: &ItemKeys,
+        per_path: usize,
+        info: IndexInfo,
+    ) -> Result<Self> {
+        check_shapes(space, codes, keys, &info)?;
+        (0..codes.len() as u32)
+            .into_par_iter()
+            .find_map_first(|item| check_path(space, codes, ItemId(item)).err())
+            .map_or(Ok(()), Err)?;
+        // A stable sort of items in order of key: ties by key.
+        let mut ranked = keys.order().to_vec();
+        ranked.par_sort_by(|&a, &b| codes.row(a).cmp(codes.row(b)));
+        check_shared(codes, keys, &ranked, per_path)?;
+        let mut tensors = Trie::new(codes, &ranked).tensors();
+        tensors.extend([
+            Tensor::u32s("rank_to_item", ranked.iter().map(|item| item.0)),
+            Tensor::u32s("item_to_rank", inverse(&ranked)),
+            Tensor::u32s("item_key.order", keys.order().iter().map(|item| item.0)),
+            Tensor::new("item_key.bytes", Dtype::U8, keys.text().as_bytes().to_vec()),
+            Tensor::new(
+                "item_key.offset",
+                Dtype::U64,
+                keys.offsets()
+                    .iter()
+                    .flat_map(|at| at.to_le_bytes())
+                    .collect(),
+            ),
+        ]);
+        Self::open(write(space, &info, tensors))
+    }
+}
+
+impl<D: AsRef<[u8]>> ItemIndex<D> {
+    /// The next generation, from which `items` are removed as well: they keep their rows, ranks
+    /// and keys, and lose their bit in [`ItemIndex::alive`]. Copies the file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoItem`] if there is no such item, [`Error::IndexFile`] if the file is damaged.
+    pub fn remove(&self, items: &[ItemId]) -> Result<ItemIndex<Vec<u8>>> {
+        let mut alive = self
+            .alive()
+            .map_or_else(|| all_alive(self.items()), <[u8]>::to_vec);
+        for &item in items {
+            let rank = self.rank(item)?;
+            let byte = alive.get_mut(rank as usize / 8);
+            *byte.ok_or_else(|| damaged("alive", format!("there is no rank {rank}")))? &=
+                !(1 << (rank % 8));
+        }
+        let mut tensors = self.tensors();
+        tensors.push(Tensor::new("alive", Dtype::U8, alive));
+        let info = IndexInfo {
+            generation: self.info().generation + 1,
+            parent: Some(self.digest()),
+            ..self.info().clone()
+        };
+        ItemIndex::open(write(self.space(), &info, tensors))
+    }
+
+    /// A copy of all tensors but `alive`.
+    fn tensors(&self) -> Vec<Tensor> {
+        let layout = &self.layout;
+        let copy = |name: &str, dtype, span| Tensor::new(name, dtype, self.part(span).to_vec());
+        let mut tensors = vec![
+            copy("rank_to_item", Dtype::U32, &layout.rank_to_item),
+            copy("item_to_rank", Dtype::U32, &layout.item_to_rank),
+            copy("item_key.order", Dtype::U32, &layout.key_order),
+            copy("item_key.bytes", Dtype::U8, &layout.key_text),
+            copy("item_key.offset", Dtype::U64, &layout.key_offsets),
+        ];
+        for (l, level) in layout.levels.iter().enumerate() {
+            let dtype = if level.wide { Dtype::U16 } else { Dtype::U8 };
+            tensors.push(copy(&format!("level.{l}.code"), dtype, &level.codes));
+            if let Some(span) = &level.first_child {
+                let name = first_child_name(l, layout.levels.len());
+                tensors.push(copy(&name, Dtype::U32, span));
+            }
+        }
+        tensors
+    }
+}
+
+fn check_shapes(
+    space: &CodeSpace,
+    codes: &CodeMatrix,
+    keys: &ItemKeys,
+    info: &IndexInfo,
+) -> Result<()> {
+    let levels = space.levels();
+    for (what, got, expected) in [
+        ("levels of the codes", codes.levels(), levels),
+        (
+            "levels of the token format",
+            info.token_format.levels(),
+            levels,
+        ),
+        ("rows of codes", codes.len(), keys.len()),
+    ] {
+        if got != expected {
+            return Err(Error::Shape {
+                what,
+                got,
+                expected,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Holds that a path is one code or more, each in its codebook, and then only padding.
+fn check_path(space: &CodeSpace, codes: &CodeMatrix, item: ItemId) -> Result<()> {
+    let path = codes.row(item);
+    let length = space.unpadded(path).len();
+    if length == 0 {
+        return Err(Error::Padding { item: item.index() });
+    }
+    for (level, &code) in path[..length].iter().enumerate() {
+        if Some(code) == space.end(level) {
+            return Err(Error::Padding { item: item.index() });
+        }
+        if code.index() >= space.size(level) {
+            return Err(Error::CodeOutOfRange {
+                item: item.index(),
+                level,
+                code: code.0.into(),
+                size: space.sizes()[level],
+            });
+        }
+    }
+    Ok(())
+}
+
+fn check_shared(
+    codes: &CodeMatrix,
+    keys: &ItemKeys,
+    ranked: &[ItemId],
+    per_path: usize,
+) -> Result<()> {
+    for group in ranked.chunk_by(|&a, &b| codes.row(a) == codes.row(b)) {
+        if group.len() > per_path {
+            let names = group.iter().take(3).map(|&item| keys.get(item).to_owned());
+            return Err(Error::SharedPath {
+                path: codes.row(group[0]).iter().copied().collect(),
+                items: group.len(),
+                per_path,
+                keys: names.collect(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The nodes of all levels, grown from paths in lexicographic order.
+struct Trie {
+    codes: Vec<Vec<Code>>,
+    /// At the last level, the first rank of each leaf.
+    first_child: Vec<Vec<u32>>,
+    items: u32,
+}
+
+impl Trie {
+    fn new(codes: &CodeMatrix, ranked: &[ItemId]) -> Self {
+        let levels = codes.levels();
+        let mut trie = Self {
+            codes: vec![Vec::new(); levels],
+            first_child: vec![Vec::new(); levels],
+            items: 0,
+        };
+        let mut last: &[Code] = &[];
+        for &item in ranked {
+            let path = codes.row(item);
+            let known = last.iter().zip(path).take_while(|(a, b)| a == b).count();
+            for (level, &code) in path.iter().enumerate().skip(known) {
+                // Its first child, or rank, is what comes next there.
+                let first_child = trie.nodes(level + 1);
+                trie.first_child[level].push(first_child);
+                trie.codes[level].push(code);
+            }
+            trie.items += 1;
+            last = path;
+        }
+        for level in 0..levels {
+            let end = trie.nodes(level + 1);
+            trie.first_child[level].push(end);
+        }
+        trie
+    }
+
+    fn nodes(&self, level: usize) -> u32 {
+        let nodes = self.codes.get(level).map(|codes| codes.len() as u32);
+        nodes.unwrap_or(self.items)
+    }
+
+    fn tensors(self) -> Vec<Tensor> {
+        let levels = self.codes.len();
+        let mut tensors = Vec::new();
+        for (level, (codes, first_child)) in self.codes.iter().zip(&self.first_child).enumerate() {
+            tensors.push(Tensor::codes(&format!("level.{level}.code"), codes));
+            let shared = codes.len() < self.items as usize;
+            if level + 1 < levels || shared {
+                let name = first_child_name(level, levels);
+                tensors.push(Tensor::u32s(&name, first_child.iter().copied()));
+            }
+        }
+        tensors
+    }
+}
+
+/// The rank of each item.
+fn inverse(ranked: &[ItemId]) -> Vec<u32> {
+    let mut ranks = vec![0; ranked.len()];
+    for (rank, item) in ranked.iter().enumerate() {
+        ranks[item.index()] = rank as u32;
+    }
+    ranks
+}
+
+/// One bit an item, and zeros up to the end of the last byte.
+fn all_alive(items: usize) -> Vec<u8> {
+    let mut alive = vec![u8::MAX; items.div_ceil(8)];
+    if let Some(last) = alive.last_mut() {
+        *last >>= (8 - items % 8) % 8;
+    }
+    alive
+}
+
+/// A one-dimensional tensor of the file.
+struct Tensor {
+    name: String,
+    dtype: Dtype,
+    bytes: Vec<u8>,
+}
+
+impl Tensor {
+    fn new(name: &str, dtype: Dtype, bytes: Vec<u8>) -> Self {
+        Self {
+            name: name.to_owned(),
+            dtype,
+            bytes,
+        }
+    }
+
+    fn u32s(name: &str, values: impl IntoIterator<Item = u32>) -> Self {
+        let bytes = values.into_iter().flat_map(u32::to_le_bytes).collect();
+        Self::new(name, Dtype::U32, bytes)
+    }
+
+    /// One byte a code where all codes are below 256, else two.
+    fn codes(name: &str, codes: &[Code]) -> Self {
+        let narrow: Option<Vec<u8>> = codes.iter().map(|code| u8::try_from(code.0).ok()).collect();
+        match narrow {
+            Some(bytes) => Self::new(name, Dtype::U8, bytes),
+            None => {
+                let bytes = codes.iter().flat_map(|code| code.0.to_le_bytes()).collect();
+                Self::new(name, Dtype::U16, bytes)
+            }
+        }
+    }
+
+    fn width(&self) -> usize {
+        self.dtype.bitsize() / 8
+    }
+}
+
+/// Puts the file together. The safetensors crate would do, were its order of the
+/// metadata not another one in every run.
+fn write(space: &CodeSpace, info: &IndexInfo, mut tensors: Vec<Tensor>) -> Vec<u8> {
+    // Widest first: every tensor is aligned. Then by name, as safetensors has it.
+    tensors.sort_by(|a, b| b.width().cmp(&a.width()).then_with(|| a.name.cmp(&b.name)));
+    let mut header = Map::new();
+    header.insert("__metadata__".into(), metadata(space, info));
+    let mut end = 0;
+    for tensor in &tensors {
+        let start = end;
+        end += tensor.bytes.len();
+        header.insert(
+            tensor.name.clone(),
+            json!({
+                "dtype": tensor.dtype.to_string(),
+                "shape": [tensor.bytes.len() / tensor.width()],
+                "data_offsets": [start, end],
+            }),
+        );
+    }
+    let mut header = Value::Object(header).to_string();
+    header.extend(std::iter::repeat_n(
+        ' ',
+        header.len().next_multiple_of(8) - header.len(),
+    ));
+
+    let mut file = Vec::with_capacity(8 + header.len() + end);
+    file.extend((header.len() as u64).to_le_bytes());
+    file.extend(header.as_bytes());
+    for tensor in tensors {
+        file.extend(tensor.bytes);
+    }
+    seal(&mut file);
+    file
+}
+
+/// The strings that readers look for before the tensors.
+fn metadata(space: &CodeSpace, info: &IndexInfo) -> Value {
+    let text = |value: Value| Value::String(value.to_string());
+    let mut strings = Map::from_iter([
+        ("format".to_owned(), FORMAT.into()),
+        ("version".to_owned(), VERSION.into()),
+        ("blake3".to_owned(), UNSEALED.into()),
+        ("levels".to_owned(), text(json!(space))),
+        ("token_format".to_owned(), text(json!(info.token_format))),
+        ("generation".to_owned(), text(json!(info.generation))),
+        ("manifest".to_owned(), text(json!(info.manifest))),
+    ]);
+    if let Some(parent) = info.parent {
+        strings.insert("parent".to_owned(), parent.to_string().into());
+    }
+    Value::Object(strings)
+}
+
+/// What stands for the hash while the file is hashed.
+pub(super) const UNSEALED: &str =
+    "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// Writes the file's hash into its place in the header.
+fn seal(file: &mut [u8]) {
+    let at = file
+        .windows(UNSEALED.len())
+        .position(|window| window == UNSEALED.as_bytes())
+        .expect("the header was written with an empty seal");
+    let digest = Digest::of(file).to_string();
+    file[at..at + UNSEALED.len()].copy_from_slice(digest.as_bytes());
+}

@@ -1,0 +1,183 @@
+use rayon::prelude::*;
+
+use super::build::UNSEALED;
+use super::layout::first_child_name;
+use super::{Codes, ItemIndex, Level, U32s, damaged, orphan};
+use crate::{Digest, Result};
+
+impl<D: AsRef<[u8]> + Sync> ItemIndex<D> {
+    /// Checks everything that [`ItemIndex::open`] left unchecked, on all threads: nodes and
+    /// their order, ranks, keys and their order, and the hash of the file. After it,
+    /// the methods of this type tell the truth.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::IndexFile`] names the first fault that was found.
+    pub fn validate(&self) -> Result<()> {
+        let levels: Vec<Level<'_>> = (0..self.levels()).filter_map(|l| self.level(l)).collect();
+        for (l, level) in levels.iter().enumerate() {
+            if let Some(offsets) = level.first_child {
+                ascending(&first_child_name(l, levels.len()), offsets)?;
+            }
+        }
+        self.check_codes(0, levels[0].codes)?;
+        for (l, pair) in levels.windows(2).enumerate() {
+            self.check_children(l, pair[0], pair[1])?;
+        }
+        self.check_ranks()?;
+        self.check_keys()?;
+        self.check_shared(levels[levels.len() - 1])?;
+        self.check_alive()?;
+        self.check_hash()
+    }
+
+    /// Siblings have ascending codes of their codebook, or `end`, which no ID starts with.
+    fn check_codes(&self, level: usize, siblings: Codes<'_>) -> Result<()> {
+        let name = format!("level.{level}.code");
+        let mut last = None;
+        for code in siblings.iter() {
+            let padding = level > 0 && Some(code) == self.space().end(level);
+            if code.index() >= self.space().size(level) && !padding {
+                let problem = format!("got code {code}, expected codes of {}", self.space());
+                return Err(damaged(&name, problem));
+            }
+            if last >= Some(code) {
+                let problem = format!("code {code} does not ascend among its siblings");
+                return Err(damaged(&name, problem));
+            }
+            last = Some(code);
+        }
+        Ok(())
+    }
+
+    /// The children of every node of `level` are sound, and padding has only padding below it.
+    fn check_children(&self, level: usize, parents: Level<'_>, children: Level<'_>) -> Result<()> {
+        let end = self.space().end(level);
+        let next_end = self.space().end(level + 1);
+        first_error(parents.codes.len(), |node| {
+            let siblings = parents
+                .children(node as u32)
+                .and_then(|span| children.codes.slice(span.start as usize..span.end as usize))
+                .ok_or_else(|| orphan(level, node as u32))?;
+            let padded = level > 0 && parents.codes.get(node) == end && end.is_some();
+            if padded && !(siblings.len() == 1 && siblings.get(0) == next_end) {
+                let name = format!("level.{}.code", level + 1);
+                return Err(damaged(
+                    &name,
+                    format!("a code follows the end of node {node}"),
+                ));
+            }
+            self.check_codes(level + 1, siblings)
+        })
+    }
+
+    /// Both tensors are permutations, each the inverse of the other: a rank that comes back
+    /// from its item shares that item with no other rank.
+    fn check_ranks(&self) -> Result<()> {
+        let (items, ranks) = (self.rank_to_item(), self.item_to_rank());
+        first_error(items.len(), |rank| {
+            let item = items.get(rank);
+            if item.and_then(|item| ranks.get(item as usize)) == Some(rank as u32) {
+                return Ok(());
+            }
+            let problem = format!("the item at rank {rank} has another rank in item_to_rank");
+            Err(damaged("rank_to_item", problem))
+        })
+    }
+
+    /// Keys are UTF-8, and ascend along their order. This proves two things at once: keys are
+    /// distinct, and the order holds every item.
+    fn check_keys(&self) -> Result<()> {
+        let text = std::str::from_utf8(self.raw_keys().text)
+            .map_err(|error| damaged("item_key.bytes", error.to_string()))?;
+        let keys = self.raw_keys();
+        first_error(self.items(), |row| {
+            let (start, end) = (keys.offset(row), keys.offset(row + 1));
+            if start <= end && end.is_some_and(|end| text.is_char_boundary(end)) {
+                return Ok(());
+            }
+            let problem = format!("the key of item {row} spans no whole characters");
+            Err(damaged("item_key.offset", problem))
+        })?;
+        let order = self.key_order();
+        let key = |at: usize| keys.get(order.get(at)? as usize);
+        first_error(self.items(), |at| {
+            let ascends = key(at).is_some_and(|this| at == 0 || key(at - 1) < Some(this));
+            if ascends {
+                return Ok(());
+            }
+            let problem = format!("entry {at} is no item, or its key does not ascend");
+            Err(damaged("item_key.order", problem))
+        })
+    }
+
+    /// Items that share a leaf are in order of key.
+    fn check_shared(&self, leaves: Level<'_>) -> Result<()> {
+        if leaves.first_child.is_none() {
+            return Ok(());
+        }
+        let (keys, items) = (self.raw_keys(), self.rank_to_item());
+        let key = |rank: u32| keys.get(items.get(rank as usize)? as usize);
+        first_error(leaves.codes.len(), |leaf| {
+            let ranks = leaves
+                .children(leaf as u32)
+                .ok_or_else(|| orphan(self.levels() - 1, leaf as u32))?;
+            match (ranks.start + 1..ranks.end).find(|&rank| key(rank - 1) >= key(rank)) {
+                None => Ok(()),
+                Some(rank) => {
+                    let problem = format!("rank {rank} is not in order of key in its leaf");
+                    Err(damaged("rank_to_item", problem))
+                }
+            }
+        })
+    }
+
+    /// The bits after the last rank are zero.
+    fn check_alive(&self) -> Result<()> {
+        let used = self.items() % 8;
+        match self.alive().and_then(<[u8]>::last) {
+            Some(last) if used > 0 && last >> used != 0 => {
+                let problem = format!("bits are set beyond the {} ranks", self.items());
+                Err(damaged("alive", problem))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The file has the hash that it states, with zeros in place of the hash.
+    fn check_hash(&self) -> Result<()> {
+        let (file, stated) = (self.bytes(), self.digest().to_string());
+        let at = file
+            .windows(stated.len())
+            .position(|window| window == stated.as_bytes())
+            .ok_or_else(|| damaged("header", "the hash is not written plainly".into()))?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&file[..at]);
+        hasher.update(UNSEALED.as_bytes());
+        hasher.update_rayon(&file[at + stated.len()..]);
+        let got = Digest::from(hasher.finalize());
+        if got == self.digest() {
+            return Ok(());
+        }
+        let problem = format!("got blake3 {got}, expected {stated}");
+        Err(damaged("header", problem))
+    }
+}
+
+/// Calls `check` for `0..count` on all threads and returns the error of the lowest.
+fn first_error(count: usize, check: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
+    (0..count)
+        .into_par_iter()
+        .with_min_len(4096)
+        .find_map_first(|at| check(at).err())
+        .map_or(Ok(()), Err)
+}
+
+fn ascending(name: &str, offsets: U32s<'_>) -> Result<()> {
+    first_error(offsets.len() - 1, |at| {
+        if offsets.interval(at).is_some_and(|span| !span.is_empty()) {
+            return Ok(());
+        }
+        Err(damaged(name, format!("node {at} has no children")))
+    })
+}

@@ -1,0 +1,82 @@
+use std::fmt;
+
+/// Where in a file something is, counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// What is counted: `"line"` or `"row"`.
+    pub unit: &'static str,
+    /// Its number, from 1.
+    pub number: u64,
+}
+
+impl Place {
+    pub(crate) fn line(number: u64) -> Self {
+        let unit = "line";
+        Self { unit, number }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.unit, self.number)
+    }
+}
+
+/// The errors of this crate: what was got, what was expected, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file whose format cannot be told, or read.
+    #[error("{file}: {problem}")]
+    Format {
+        /// The file's name, as the caller gave it.
+        file: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+
+    /// A record that cannot be read.
+    #[error("{file}, {place}: {problem}")]
+    Record {
+        /// The file's name, as the caller gave it.
+        file: String,
+        /// Where the record is.
+        place: Place,
+        /// What is wrong with which field.
+        problem: String,
+    },
+
+    /// Two items with one key.
+    #[error("{file}: {first} and {second} have the same key {key:?}; keys must be distinct")]
+    DuplicateKey {
+        /// The file's name, as the caller gave it.
+        file: String,
+        /// The key.
+        key: String,
+        /// Its first holder.
+        first: Place,
+        /// Its second holder.
+        second: Place,
+    },
+
+    /// A field that no item has.
+    #[error("no item has a field {field:?}; there are: {}", known.join(", "))]
+    UnknownField {
+        /// What was asked for.
+        field: String,
+        /// The fields that there are.
+        known: Vec<String>,
+    },
+
+    /// Keys that cannot make a catalogue.
+    #[error("{file}: {source}")]
+    Keys {
+        /// The file's name, as the caller gave it.
+        file: String,
+        /// What is wrong with them.
+        source: semantic_id::Error,
+    },
+}
+
+/// The result of this crate's operations.
+pub type Result<T> = std::result::Result<T, Error>;
