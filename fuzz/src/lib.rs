@@ -4,5 +4,7 @@
 //! To add a reader: a function in `bodies/<crate>.rs`, five lines in `fuzz_targets/`, a
 //! `[[bin]]` in `Cargo.toml`, and a seed or more in `seeds/<target>/`.
 
+#[path = "../bodies/rq_vae.rs"]
+pub mod rq_vae;
 #[path = "../bodies/semantic_id.rs"]
 pub mod semantic_id;

@@ -24,8 +24,11 @@ pub struct RqVaeParams {
     pub balance: f32,
     /// Passes over the catalogue, at most; 0 leaves a residual k-means without networks.
     pub epochs: usize,
-    /// Optimizer steps, at most: large catalogues need fewer passes.
-    pub max_steps: usize,
+    /// Optimizer steps after which training ends, once `min_epochs` are done: large catalogues
+    /// need fewer passes.
+    pub steps: usize,
+    /// Passes over the catalogue, at least.
+    pub min_epochs: usize,
     /// Items a step.
     pub batch_size: usize,
     /// Widths of the encoder's hidden layers; the decoder mirrors them.
@@ -66,7 +69,8 @@ pub struct RqVaeParams {
     pub restart_dead_codes: bool,
     /// Share of the items that is kept out of training to tell when to stop.
     pub holdout: f64,
-    /// Epochs without a better held-out error after which training stops.
+    /// Epochs without a better held-out error after which training stops. The start counts
+    /// too: a training that only makes things worse gives back residual k-means.
     pub patience: usize,
 }
 
@@ -132,14 +136,15 @@ impl RqVaeParams {
             kmeans_iterations: 25,
             kmeans_sample: 1 << 16,
             balance: 0.0,
-            epochs: 40,
-            max_steps: 20_000,
+            epochs: 50,
+            steps: 1000,
+            min_epochs: 10,
             batch_size: 256,
             hidden: vec![512],
             latent_dim: None,
             batch_norm: false,
             dropout: 0.0,
-            noise: 0.2,
+            noise: 0.65,
             learning_rate: 1e-3,
             codebook_learning_rate: 2e-2,
             weight_decay: 1e-4,
@@ -153,7 +158,7 @@ impl RqVaeParams {
             sinkhorn_iterations: 50,
             restart_dead_codes: true,
             holdout: 0.05,
-            patience: 5,
+            patience: 20,
         };
         match preset {
             Preset::Default => default,
@@ -168,7 +173,7 @@ impl RqVaeParams {
                 kmeans_iterations: 100,
                 kmeans_sample: 1024,
                 epochs: 10_000,
-                max_steps: usize::MAX,
+                steps: usize::MAX,
                 batch_size: 1024,
                 hidden: vec![2048, 1024, 512, 256, 128, 64],
                 latent_dim: Some(32),

@@ -317,7 +317,22 @@ impl Encoder {
             .map(|level| tensors.matrix(&format!("codebook.{level}")).map(Codebook))
             .collect::<Result<_>>()?;
         let mean = tensors.vector("mean")?;
-        let scale = tensors.vector("scale")?[0];
+        if mean.len() != config.dim {
+            return Err(Error::Model(format!(
+                "tensor `mean` has {} values, expected {} as config.json says",
+                mean.len(),
+                config.dim
+            )));
+        }
+        let scale = tensors.vector("scale")?;
+        let scale = match scale.as_slice() {
+            Some(&[scale]) if scale > 0.0 => scale,
+            _ => {
+                return Err(Error::Model(format!(
+                    "tensor `scale`: got {scale}, expected one positive number"
+                )));
+            }
+        };
         Self::new(
             (mean, scale),
             network("encoder", &config.encoder)?,
@@ -403,7 +418,7 @@ pub(crate) fn sample(items: usize, config: &RqVaeConfig) -> Vec<usize> {
 
 /// `(x - mean) / scale`, by row.
 pub(crate) fn standardize(x: ArrayView2<'_, f32>, mean: &Array1<f32>, scale: f32) -> Array2<f32> {
-    let mut out = x.to_owned();
+    let mut out = x.as_standard_layout().into_owned();
     out -= mean;
     out.mapv_inplace(|x| x / scale);
     out

@@ -6,6 +6,7 @@ mod error;
 mod kmeans;
 mod least_squares;
 mod matmul;
+mod neighbours;
 mod network;
 mod quantizer;
 mod random;
@@ -18,6 +19,7 @@ pub use embeddings::{Embeddings, npy};
 pub use encoder::Encoder;
 pub use error::{Error, Result};
 pub use least_squares::LeastSquares;
+pub use neighbours::PrefixNeighbourRecall;
 pub use quantizer::{Codebook, LatentDistances, ResidualQuantizer};
 pub use residual_kmeans::ResidualKMeans;
 #[cfg(feature = "torch")]

@@ -8,6 +8,9 @@ use crate::{Error, Result};
 /// Items whose products with all centroids are held at once by one thread.
 const CHUNK: usize = 192;
 
+/// Bytes that the table of products between centroids of different levels may take.
+const TABLE_LIMIT: u64 = 4 << 30;
+
 /// The centroids of one level, `[K, d]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Codebook(pub Array2<f32>);
@@ -69,10 +72,19 @@ impl ResidualQuantizer {
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] if dimensions differ; the errors of [`CodeSpace::new`].
+    /// [`Error::Shape`] if dimensions differ, or if the tables would take more than 4 GiB; the
+    /// errors of [`CodeSpace::new`].
     pub fn new(codebooks: Vec<Codebook>) -> Result<Self> {
         let sizes = codebooks.iter().map(|book| book.len() as u32).collect();
         let space = CodeSpace::new(sizes)?;
+        let table = table_bytes(&space);
+        if table > TABLE_LIMIT {
+            return Err(Error::Shape {
+                what: "bytes of the table of products between codebooks",
+                got: table as usize,
+                expected: TABLE_LIMIT as usize,
+            });
+        }
         let dim = codebooks[0].0.ncols();
         if let Some(book) = codebooks.iter().find(|book| book.0.ncols() != dim) {
             return Err(Error::Shape {
@@ -134,6 +146,7 @@ impl ResidualQuantizer {
     ///
     /// If the latents have another dimension.
     pub fn encode(&self, latents: ArrayView2<'_, f32>, beams: usize) -> (CodeMatrix, Vec<f32>) {
+        let latents = latents.as_standard_layout();
         let levels = self.space.levels();
         let mut codes = vec![Code(0); latents.nrows() * levels];
         let mut distances = vec![0.0; latents.nrows()];
@@ -225,6 +238,17 @@ impl ResidualQuantizer {
         }
         residual
     }
+}
+
+/// `4 sum_{i<j} K_i K_j`.
+fn table_bytes(space: &CodeSpace) -> u64 {
+    let mut before = 0;
+    let mut cells = 0;
+    for &size in space.sizes() {
+        cells += before * u64::from(size);
+        before += u64::from(size);
+    }
+    4 * cells
 }
 
 /// Working memory of one beam search, kept from item to item.
@@ -363,7 +387,15 @@ impl Nearest {
         }
     }
 
-    fn sorted(self) -> Vec<Beam> {
+    fn sorted(mut self) -> Vec<Beam> {
+        if self.heap.is_empty() {
+            // All costs overflowed: none is nearer than another, and the first stands for all.
+            self.push(Beam {
+                cost: f32::INFINITY,
+                parent: 0,
+                code: 0,
+            });
+        }
         self.heap
             .into_sorted_vec()
             .into_iter()
@@ -421,6 +453,36 @@ impl<'a> LatentDistances<'a> {
         self.latents.view()
     }
 
+    /// Squared distance of every latent to its path, `[N]`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`] if there is not one path a latent, or of another number of levels;
+    /// [`semantic_id::Error::CodeOutOfRange`] if a code is outside its codebook.
+    pub fn costs(&self, paths: &CodeMatrix) -> Result<Vec<f32>> {
+        let shape = |what, got, expected| {
+            Err(Error::Shape {
+                what,
+                got,
+                expected,
+            })
+        };
+        if paths.len() != self.latents.nrows() {
+            return shape("number of paths", paths.len(), self.latents.nrows());
+        }
+        if paths.levels() != self.quantizer.space.levels() {
+            return shape(
+                "levels of the paths",
+                paths.levels(),
+                self.quantizer.space.levels(),
+            );
+        }
+        self.quantizer.space.check(paths)?;
+        let rows: Vec<_> = paths.rows().collect();
+        let cost = |(item, path): (usize, &&[Code])| self.path(ItemId(item as u32), path);
+        Ok(rows.par_iter().enumerate().map(cost).collect())
+    }
+
     fn latent(&self, item: ItemId) -> &[f32] {
         let dim = self.latents.ncols();
         let all = self.latents.as_slice().expect("row-major by construction");
@@ -443,5 +505,9 @@ impl Distances for LatentDistances<'_> {
 
     fn candidates(&self, item: ItemId, count: usize) -> Vec<(SemanticId, f32)> {
         self.quantizer.candidates(self.latent(item), count)
+    }
+
+    fn identical(&self, a: ItemId, b: ItemId) -> bool {
+        self.latent(a) == self.latent(b)
     }
 }

@@ -55,7 +55,7 @@ impl ResidualKMeans {
             iterations: self.iterations,
             balance: self.balance,
         };
-        let mut residuals = points.to_owned();
+        let mut residuals = points.as_standard_layout().into_owned();
         let mut codebooks = Vec::with_capacity(self.levels);
         for level in 0..self.levels {
             let mut rng = generator(self.seed, "k-means", level as u64);

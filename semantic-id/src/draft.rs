@@ -64,18 +64,13 @@ impl<'a> Draft<'a> {
         if costs.len() != paths.len() {
             return Err(shape("distances of the draft", costs.len(), paths.len()));
         }
-        for (item, (path, &value)) in paths.rows().zip(&costs).enumerate() {
-            if let Some(level) = (0..path.len()).find(|&l| path[l].index() >= space.size(l)) {
-                return Err(Error::CodeOutOfRange {
-                    item,
-                    level,
-                    code: path[level].0.into(),
-                    size: space.sizes()[level],
-                });
-            }
-            if !(value.is_finite() && value >= 0.0) {
-                return Err(Error::BadDistance { item, value });
-            }
+        space.check(&paths)?;
+        let bad = |value: &&f32| !(value.is_finite() && **value >= 0.0);
+        if let Some(item) = costs.iter().position(|value| bad(&value)) {
+            return Err(Error::BadDistance {
+                item,
+                value: costs[item],
+            });
         }
         Ok(Self {
             space,

@@ -45,6 +45,10 @@ pub struct Manifest {
     /// Counts worth knowing without opening the artefact: items, levels, rows.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub counts: BTreeMap<String, u64>,
+    /// Figures that the command reported and that later commands ask for. Like all of this,
+    /// they do not depend on the clock.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub results: Value,
 }
 
 impl Manifest {
@@ -58,6 +62,7 @@ impl Manifest {
             inputs: BTreeMap::new(),
             outputs: BTreeMap::new(),
             counts: BTreeMap::new(),
+            results: Value::Null,
         }
     }
 

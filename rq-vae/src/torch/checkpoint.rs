@@ -14,7 +14,7 @@ pub(super) struct State {
     pub(super) config: crate::RqVaeConfig,
     /// blake3 of the embeddings: a training goes on with the data it began with.
     pub(super) data: String,
-    pub(super) epochs: usize,
+    pub(super) epochs: Vec<super::EpochReport>,
     pub(super) steps: i64,
     pub(super) best_epoch: usize,
     pub(super) best_error: Option<f64>,
@@ -24,7 +24,7 @@ const FORMAT: &str = "semid.checkpoint.1";
 
 /// A safetensors file of all tensors, with the state as JSON in its metadata.
 pub(super) fn write(state: &State, tensors: &[(String, Tensor)]) -> Vec<u8> {
-    let data: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
+    let mut data: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
         .iter()
         .map(|(name, tensor)| {
             let shape = tensor.size().iter().map(|&size| size as usize).collect();
@@ -35,18 +35,32 @@ pub(super) fn write(state: &State, tensors: &[(String, Tensor)]) -> Vec<u8> {
             (name.clone(), shape, bytes)
         })
         .collect();
+    data.sort();
     let views = data.iter().map(|(name, shape, bytes)| {
         let view = TensorView::new(Dtype::F32, shape.clone(), bytes);
         (name, view.expect("shapes and bytes were made together"))
     });
     let state = serde_json::to_string(state).expect("plain data serialises");
+    let bytes = data.iter().map(|(_, _, bytes)| bytes.as_slice());
     let metadata = HashMap::from([
         ("format".to_owned(), FORMAT.to_owned()),
+        ("blake3".to_owned(), digest(&state, bytes)),
         ("state".to_owned(), state),
     ]);
     safetensors::serialize(views, Some(metadata)).expect("names are distinct")
 }
 
+/// Of the state and the values of all tensors, in order of their names.
+fn digest<'a>(state: &str, tensors: impl Iterator<Item = &'a [u8]>) -> String {
+    let mut hash = blake3::Hasher::new();
+    hash.update(state.as_bytes());
+    tensors.for_each(|bytes| {
+        hash.update(bytes);
+    });
+    hash.finalize().to_hex().to_string()
+}
+
+/// The state of a checkpoint whose bytes are all as they were written.
 pub(super) fn state(bytes: &[u8]) -> Result<State> {
     let bad = |problem: String| Error::Training(format!("bad checkpoint: {problem}"));
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| bad(error.to_string()))?;
@@ -60,6 +74,15 @@ pub(super) fn state(bytes: &[u8]) -> Result<State> {
     let state = metadata
         .get("state")
         .ok_or_else(|| bad("no state".into()))?;
+    let file = SafeTensors::deserialize(bytes).map_err(|error| bad(error.to_string()))?;
+    let mut tensors = file.tensors();
+    tensors.sort_by(|a, b| a.0.cmp(&b.0));
+    let expected = digest(state, tensors.iter().map(|(_, tensor)| tensor.data()));
+    if metadata.get("blake3") != Some(&expected) {
+        return Err(bad(
+            "its bytes were altered; remove it to train from the start".into(),
+        ));
+    }
     serde_json::from_str(state).map_err(|error| bad(error.to_string()))
 }
 

@@ -54,8 +54,13 @@ impl Network {
             .map(|at| {
                 let (input, output) = (widths[at] as i64, widths[at + 1] as i64);
                 let xavier = (2.0 / (input + output) as f64).sqrt();
-                let ws_init = match skip && at == last {
-                    true => Init::Const(0.0),
+                let bound = 1.0 / (input as f64).sqrt();
+                let ws_init = match skip {
+                    true if at == last => Init::Const(0.0),
+                    true => Init::Uniform {
+                        lo: -bound,
+                        up: bound,
+                    },
                     false => Init::Randn {
                         mean: 0.0,
                         stdev: xavier,
@@ -94,7 +99,8 @@ impl Network {
             }
             hidden = hidden.apply(linear);
             if let Some(norm) = norm {
-                hidden = norm.forward_t(&hidden, train);
+                // One row has no variance to normalize by.
+                hidden = norm.forward_t(&hidden, train && hidden.size()[0] > 1);
             }
             if at + 1 < self.layers.len() {
                 hidden = hidden.relu();
@@ -189,9 +195,19 @@ impl RqVae {
         });
     }
 
-    /// All tensors by name: what a checkpoint holds.
-    pub(super) fn store(&mut self) -> &mut nn::VarStore {
-        &mut self.store
+    /// All tensors in order of their names: `encoder.0.weight`, `encoder.0_norm.running_mean`,
+    /// `codebook.0` and so on. They share the model's memory, so that weights are loaded by
+    /// copying into them, under [`tch::no_grad`].
+    pub fn tensors(&self) -> Vec<(String, Tensor)> {
+        let mut tensors: Vec<_> = self.store.variables().into_iter().collect();
+        tensors.sort_by(|a, b| a.0.cmp(&b.0));
+        tensors
+    }
+
+    /// Whether all weights are finite numbers.
+    pub(super) fn is_finite(&self) -> bool {
+        let finite = |tensor: &Tensor| tensor.isfinite().all().int64_value(&[]) == 1;
+        self.tensors().iter().all(|(_, tensor)| finite(tensor))
     }
 
     pub(super) fn codebooks(&mut self) -> &mut [Tensor] {

@@ -1,6 +1,7 @@
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 use rand::seq::SliceRandom;
 use semantic_id::{Collisions, LevelStatistics};
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use super::adamw::{AdamW, Parameter};
@@ -48,7 +49,7 @@ pub struct Trainer {
 }
 
 /// What an epoch did.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EpochReport {
     /// Number of this epoch, from 1.
     pub epoch: usize,
@@ -141,12 +142,12 @@ impl Trainer {
         let train = embeddings.select(Axis(0), &train);
         let train = standardize(train.view(), &standard.0, standard.1);
         tch::manual_seed(draw(&config, "networks", 0));
-        let mut model = RqVae::new(config.clone(), embeddings.ncols(), device);
-        let optimizer = AdamW::new(parameters(&mut model, &config));
+        let model = RqVae::new(config.clone(), embeddings.ncols(), device);
+        let optimizer = AdamW::new(parameters(&model, &config));
         let state = State {
             data: hash(embeddings),
             config,
-            epochs: 0,
+            epochs: Vec::new(),
             steps: 0,
             best_epoch: 0,
             best_error: None,
@@ -166,7 +167,10 @@ impl Trainer {
     fn start_codebooks(&mut self, progress: impl FnMut(usize)) -> Result<()> {
         let config = self.state.config.clone();
         let rows = sample(self.train.size()[0] as usize, &config);
-        self.model.start_codebooks(&self.rows(&rows), progress)
+        self.model.start_codebooks(&self.rows(&rows), progress)?;
+        let encoder = self.model.to_encoder(self.standard.clone())?;
+        self.remember_best(&encoder, 0)?;
+        Ok(())
     }
 
     /// Runs one epoch; `None` when the training is over.
@@ -179,7 +183,7 @@ impl Trainer {
             return Ok(None);
         }
         let config = self.state.config.clone();
-        let epoch = self.state.epochs as u64;
+        let epoch = self.state.epochs.len() as u64;
         tch::manual_seed(draw(&config, "epoch", epoch));
         let items = self.train.size()[0] as usize;
         let order = shuffled(items, config.seed, "shuffle", epoch);
@@ -206,21 +210,25 @@ impl Trainer {
             Some(losses) if config.restart_dead_codes => self.restart_dead_codes(&counts, &losses),
             _ => 0,
         };
-        self.state.epochs += 1;
         self.state.steps = self.optimizer.steps;
         let means = super::to_vec(&(sums / f64::from(steps.max(1))));
-        if !means[0].is_finite() {
+        if !means[0].is_finite() || !self.model.is_finite() {
             return Err(Error::Training(format!(
-                "the loss of epoch {} is {}; lower the learning rate (now {})",
-                self.state.epochs, means[0], config.learning_rate
+                "epoch {} diverged, its loss is {}; lower the learning rate (now {})",
+                epoch + 1,
+                means[0],
+                config.learning_rate
             )));
         }
-        self.report(&means, restarted).map(Some)
+        let report = self.report(&means, restarted)?;
+        self.state.epochs.push(report.clone());
+        Ok(Some(report))
     }
 
     fn is_over(&self) -> bool {
-        let waited = self.state.epochs.saturating_sub(self.state.best_epoch);
-        self.state.epochs >= self.state.config.epochs
+        let epochs = self.state.epochs.len();
+        let waited = epochs.saturating_sub(self.state.best_epoch);
+        epochs >= self.state.config.epochs
             || self.optimizer.steps as usize >= self.total_steps()
             || (self.state.best_error.is_some() && waited >= self.state.config.patience)
     }
@@ -246,9 +254,10 @@ impl Trainer {
         let config = &self.state.config;
         let items = self.train.size()[0] as usize;
         let per_epoch = items / config.batch_size.min(items);
-        per_epoch
-            .saturating_mul(config.epochs)
-            .min(config.max_steps)
+        let steps = config
+            .steps
+            .max(per_epoch.saturating_mul(config.min_epochs));
+        per_epoch.saturating_mul(config.epochs).min(steps)
     }
 
     /// The share of the full learning rate that the next step takes.
@@ -281,7 +290,11 @@ impl Trainer {
     /// batch, as in Dhariwal et al., "Jukebox" (2020). Returns how many there were.
     fn restart_dead_codes(&mut self, counts: &[Tensor], last: &Losses) -> usize {
         let mut restarted = 0;
-        let mut rng = generator(self.state.config.seed, "restart", self.state.epochs as u64);
+        let mut rng = generator(
+            self.state.config.seed,
+            "restart",
+            self.state.epochs.len() as u64,
+        );
         for (level, codebook) in self.model.codebooks().iter_mut().enumerate() {
             let dead = counts[level].eq(0).nonzero().view(-1);
             let residuals = &last.residuals[level];
@@ -300,25 +313,12 @@ impl Trainer {
 
     /// Measures the model on the whole catalogue and remembers it if it is the best so far.
     fn report(&mut self, means: &[f32], restarted: usize) -> Result<EpochReport> {
+        let epoch = self.state.epochs.len() + 1;
         let encoder = self.model.to_encoder(self.standard.clone())?;
         let (paths, _) = encoder.encode(self.catalogue.view(), 1)?;
-        let held_out_mse = match self.held_out.is_empty() {
-            true => None,
-            false => {
-                let held_out = self.catalogue.select(Axis(0), &self.held_out);
-                let (paths, _) = encoder.encode(held_out.view(), BEAMS)?;
-                Some(encoder.mse(held_out.view(), &paths)?)
-            }
-        };
-        if let Some(error) = held_out_mse
-            && self.state.best_error.is_none_or(|best| error < best)
-        {
-            self.state.best_error = Some(error);
-            self.state.best_epoch = self.state.epochs;
-            self.best = self.snapshot();
-        }
+        let held_out_mse = self.remember_best(&encoder, epoch)?;
         Ok(EpochReport {
-            epoch: self.state.epochs,
+            epoch,
             learning_rate: self.state.config.learning_rate * self.rate_factor(),
             loss: means[0].into(),
             reconstruction: means[1].into(),
@@ -330,15 +330,31 @@ impl Trainer {
         })
     }
 
+    /// The error of the held-out items, if there are any; keeps the model if none was better.
+    fn remember_best(&mut self, encoder: &Encoder, epoch: usize) -> Result<Option<f64>> {
+        if self.held_out.is_empty() {
+            return Ok(None);
+        }
+        let held_out = self.catalogue.select(Axis(0), &self.held_out);
+        let (paths, _) = encoder.encode(held_out.view(), BEAMS)?;
+        let error = encoder.mse(held_out.view(), &paths)?;
+        if self.state.best_error.is_none_or(|best| error < best) {
+            self.state.best_error = Some(error);
+            self.state.best_epoch = epoch;
+            self.best = self.snapshot();
+        }
+        Ok(Some(error))
+    }
+
     /// Everything that is needed to go on, as the bytes of a safetensors file.
-    pub fn checkpoint(&mut self) -> Vec<u8> {
+    pub fn checkpoint(&self) -> Vec<u8> {
         let tensors = self.tensors();
         checkpoint::write(&self.state, &tensors)
     }
 
-    /// Epochs run so far, those before a resume included.
-    pub fn epochs(&self) -> usize {
-        self.state.epochs
+    /// What every epoch did so far, those before a resume included.
+    pub fn epochs(&self) -> &[EpochReport] {
+        &self.state.epochs
     }
 
     /// The trained model: that of the best epoch, or of the last where no items were held out.
@@ -346,24 +362,25 @@ impl Trainer {
     /// # Errors
     ///
     /// Those of [`RqVae::to_encoder`].
-    pub fn finish(mut self) -> Result<Encoder> {
-        let mut own = named(&mut self.model);
+    pub fn finish(self) -> Result<Encoder> {
+        let mut own = self.model.tensors();
         for ((_, own), (_, best)) in own.iter_mut().zip(&self.best) {
             tch::no_grad(|| own.copy_(best));
         }
         self.model.to_encoder(self.standard)
     }
 
-    fn snapshot(&mut self) -> Vec<(String, Tensor)> {
-        named(&mut self.model)
+    fn snapshot(&self) -> Vec<(String, Tensor)> {
+        self.model
+            .tensors()
             .into_iter()
             .map(|(name, tensor)| (name, tensor.detach().copy()))
             .collect()
     }
 
     /// All tensors that change in training.
-    fn tensors(&mut self) -> Vec<(String, Tensor)> {
-        let mut tensors = named(&mut self.model);
+    fn tensors(&self) -> Vec<(String, Tensor)> {
+        let mut tensors = self.model.tensors();
         for parameter in &self.optimizer.parameters {
             let name = &parameter.name;
             tensors.push((format!("first.{name}"), parameter.first.shallow_clone()));
@@ -375,19 +392,13 @@ impl Trainer {
     }
 }
 
-/// The model's tensors in order of their names.
-fn named(model: &mut RqVae) -> Vec<(String, Tensor)> {
-    let mut named: Vec<_> = model.store().variables().into_iter().collect();
-    named.sort_by(|a, b| a.0.cmp(&b.0));
-    named
-}
-
-fn parameters(model: &mut RqVae, config: &RqVaeConfig) -> Vec<Parameter> {
+fn parameters(model: &RqVae, config: &RqVaeConfig) -> Vec<Parameter> {
     let rate = |name: &str| match name.starts_with("codebook") {
         true => config.codebook_learning_rate,
         false => config.learning_rate,
     };
-    named(model)
+    model
+        .tensors()
         .into_iter()
         .filter(|(_, tensor)| tensor.requires_grad())
         .map(|(name, tensor)| {

@@ -140,17 +140,7 @@ fn check_paths(space: &CodeSpace, paths: &CodeMatrix) -> Result<()> {
             expected: space.levels(),
         });
     }
-    for (item, path) in paths.rows().enumerate() {
-        if let Some(level) = (0..path.len()).find(|&l| path[l].index() >= space.size(l)) {
-            return Err(Error::CodeOutOfRange {
-                item,
-                level,
-                code: path[level].0.into(),
-                size: space.sizes()[level],
-            });
-        }
-    }
-    Ok(())
+    space.check(paths)
 }
 
 fn check_keys(draft: &Draft, keys: &ItemKeys) -> Result<()> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ::parquet::arrow::ArrowWriter;
 use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use ::parquet::file::metadata::ParquetMetaData;
 use arrow_array::builder::{Int32Builder, ListBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -27,14 +28,31 @@ use crate::{Code, Result, TokenFormat};
 /// [`Error::CodeOutOfRange`](crate::Error::CodeOutOfRange) name the rows.
 pub fn read(bytes: impl Into<Bytes>, codes: Option<u32>) -> Result<Table> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes.into())
-        .and_then(ParquetRecordBatchReaderBuilder::build)
         .map_err(|error| import("parquet", error))?;
+    check_places(reader.metadata())?;
+    let reader = reader.build().map_err(|error| import("parquet", error))?;
     let mut rows = Rows::default();
     for batch in reader {
         read_batch(&batch.map_err(|error| import("parquet", error))?, &mut rows)?;
     }
     let levels = rows.lengths.iter().copied().max().unwrap_or(0);
     rows.finish(codes, Some(TokenFormat::open_one_rec(levels)))
+}
+
+/// The `parquet` crate panics on columns in negative places (arrow-rs issue 6255).
+fn check_places(metadata: &ParquetMetaData) -> Result<()> {
+    let mut columns = metadata
+        .row_groups()
+        .iter()
+        .flat_map(|group| group.columns());
+    let sound = columns.all(|column| {
+        let start = column.dictionary_page_offset();
+        start.unwrap_or(column.data_page_offset()) >= 0 && column.compressed_size() >= 0
+    });
+    if sound {
+        return Ok(());
+    }
+    Err(import("parquet", "a column lies in a negative place"))
 }
 
 fn read_batch(batch: &RecordBatch, rows: &mut Rows) -> Result<()> {

@@ -1,0 +1,364 @@
+use std::fmt;
+use std::io::Write;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, bail, ensure};
+use clap::{Args, ValueEnum};
+use rq_vae::{BEAMS, Encoder, LatentDistances, LeastSquares};
+use semantic_id::{
+    Assigner, Assignment, Certificate, CodeMatrix, Draft, IndexInfo, ItemIndex, Manifest,
+    Objective, OptimalAssigner, Scope, SinkhornAssigner, SuffixAssigner, TokenFormat,
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::artefact::{EmbeddingFile, enter_model, name, open_model, open_table, peak_rss};
+use crate::console::Console;
+use crate::output::OutputFile;
+use crate::{progress, usage_error};
+
+/// Give every item a unique semantic ID
+///
+/// With --model, the model encodes the embeddings; with --draft, another tool's index is
+/// repaired: items that share an ID are told apart at the least cost, all others keep theirs.
+#[derive(Debug, Args)]
+pub(crate) struct Index {
+    /// The embeddings: .npy, .safetensors or .parquet
+    embeddings: PathBuf,
+    /// The model folder that `semid train` wrote
+    #[arg(long, value_name = "MODEL", required_unless_present = "draft")]
+    model: Option<PathBuf>,
+    /// Another tool's index: .index.json, OpenOneRec Parquet, CSV, or one of ours
+    #[arg(long, value_name = "OTHER", conflicts_with = "model")]
+    draft: Option<PathBuf>,
+    /// The index file to write
+    #[arg(long, value_name = "INDEX")]
+    out: PathBuf,
+    /// The items that were embedded, for their keys [default: EMB.keys.json, else row numbers]
+    #[arg(long, value_name = "ITEMS")]
+    keys: Option<PathBuf>,
+    /// How IDs are made unique. `optimal`: fewest moves, then least distance, with a
+    /// certificate; `sinkhorn`: LC-Rec's rounds; `suffix`: TIGER's extra level
+    #[arg(long, default_value = "optimal")]
+    assigner: AssignerName,
+    /// Items that may share an ID
+    #[arg(long, value_name = "C", default_value = "1")]
+    capacity: NonZeroU32,
+    /// `prefix` settles each prefix alone, `global` all items at once
+    #[arg(long, default_value = "prefix")]
+    scope: ScopeName,
+    /// What counts first: `moves` away from the draft, or total `distance` alone
+    #[arg(long, default_value = "moves")]
+    objective: ObjectiveName,
+    /// Width of the beam search that encodes the items
+    #[arg(long, value_name = "M", default_value_t = BEAMS)]
+    beams: usize,
+    /// Write the index although IDs still collide (`sinkhorn` leaves some)
+    #[arg(long)]
+    accept_collisions: bool,
+    /// Codes a level of the draft [default: 256, or the next power of two above its largest]
+    #[arg(long, value_name = "K", requires = "draft")]
+    codes: Option<u32>,
+    /// Spelling of the tokens: `lc-rec`, `openonerec` [default: lc-rec, or that of the draft]
+    #[arg(long, value_name = "FORMAT")]
+    tokens: Option<TokenName>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum AssignerName {
+    Optimal,
+    Sinkhorn,
+    Suffix,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum ScopeName {
+    Prefix,
+    Global,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum ObjectiveName {
+    Moves,
+    Distance,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum TokenName {
+    LcRec,
+    Openonerec,
+}
+
+/// What `index` reports; times in seconds, sizes in bytes.
+#[derive(Debug, Serialize)]
+struct Report {
+    out: PathBuf,
+    items: usize,
+    unique_before: usize,
+    unique: usize,
+    moved: usize,
+    added_distance: f64,
+    reconstruction_mse_before: f64,
+    /// `None` where the assigner added a level that no codebook explains.
+    reconstruction_mse: Option<f64>,
+    /// Share of the variance that least-squares codebooks explain; only for a draft.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    draft_r2: Option<f64>,
+    certificate: Option<Certificate>,
+    seconds_encode: f64,
+    seconds_assign: f64,
+    peak_rss: Option<u64>,
+}
+
+/// What the assigner starts from: native paths, and the codebooks they live in.
+struct Source {
+    encoder: Encoder,
+    paths: Option<CodeMatrix>,
+    tokens: Option<TokenFormat>,
+    r2: Option<f64>,
+}
+
+impl Index {
+    pub(crate) fn run(&self, console: &Console) -> anyhow::Result<()> {
+        let output = OutputFile::create(&self.out)?;
+        let file = EmbeddingFile::open(&self.embeddings, self.keys.as_deref())?;
+        let mut manifest = Manifest::new("index", self.configuration());
+        file.enter(&mut manifest);
+
+        let start = Instant::now();
+        let source = self.source(&file, &mut manifest)?;
+        let bar = progress::bar(console, "encoding", file.embeddings.len());
+        let distances = source
+            .encoder
+            .distances(&file.embeddings, |done| bar.set_position(done as u64))
+            .with_context(|| self.embeddings.display().to_string())?;
+        let draft = draft(&source, &distances, self.beams)?;
+        bar.finish_and_clear();
+        let seconds_encode = start.elapsed().as_secs_f64();
+
+        let start = Instant::now();
+        let assignment = self.assigner().assign(&draft, &file.keys)?;
+        let seconds_assign = start.elapsed().as_secs_f64();
+
+        let same_space = assignment.space() == draft.space();
+        let mse = |paths| source.encoder.mse_of(&file.embeddings, paths);
+        let report = Report {
+            out: self.out.clone(),
+            items: file.keys.len(),
+            unique_before: draft.paths().unique(),
+            unique: assignment.paths().unique(),
+            moved: assignment.moved(),
+            added_distance: assignment.added_distance(),
+            reconstruction_mse_before: mse(draft.paths())?,
+            reconstruction_mse: same_space.then(|| mse(assignment.paths())).transpose()?,
+            draft_r2: source.r2,
+            certificate: assignment.certificate().cloned(),
+            seconds_encode,
+            seconds_assign,
+            peak_rss: peak_rss(),
+        };
+        self.write(output, &file, &assignment, source.tokens, manifest, &report)?;
+        console.report(&report)
+    }
+
+    fn configuration(&self) -> Value {
+        json!({
+            "assigner": self.assigner,
+            "capacity": self.capacity,
+            "scope": self.scope,
+            "objective": self.objective,
+            "beams": self.beams,
+            "accept_collisions": self.accept_collisions,
+            "codes": self.codes,
+        })
+    }
+
+    fn source(&self, file: &EmbeddingFile, manifest: &mut Manifest) -> anyhow::Result<Source> {
+        if let Some(model) = &self.model {
+            enter_model(model, manifest)?;
+            let encoder = open_model(model)?;
+            return Ok(Source {
+                encoder,
+                paths: None,
+                tokens: None,
+                r2: None,
+            });
+        }
+        let path = self.draft.as_ref().expect("clap requires one of the two");
+        let (table, digest) = open_table(path, None, self.codes)?;
+        manifest.inputs.insert(name(path), digest);
+        let paths = by_embedding(table.codes(), table.keys(), file)
+            .with_context(|| path.display().to_string())?;
+        let fit = LeastSquares::fit(file.embeddings.all()?.view(), &paths, table.space())?;
+        Ok(Source {
+            encoder: fit.encoder,
+            paths: Some(paths),
+            tokens: Some(table.token_format().clone()),
+            r2: Some(fit.r2),
+        })
+    }
+
+    fn assigner(&self) -> Box<dyn Assigner> {
+        match self.assigner {
+            AssignerName::Optimal => Box::new(OptimalAssigner {
+                capacity: self.capacity,
+                scope: match self.scope {
+                    ScopeName::Prefix => Scope::Prefix,
+                    ScopeName::Global => Scope::Global,
+                },
+                objective: match self.objective {
+                    ObjectiveName::Moves => Objective::MovesThenDistance,
+                    ObjectiveName::Distance => Objective::Distance,
+                },
+            }),
+            AssignerName::Sinkhorn => Box::new(SinkhornAssigner {
+                accept_collisions: self.accept_collisions,
+                ..SinkhornAssigner::default()
+            }),
+            AssignerName::Suffix => Box::new(SuffixAssigner),
+        }
+    }
+
+    fn token_format(&self, levels: usize, of_draft: Option<TokenFormat>) -> TokenFormat {
+        match self.tokens {
+            Some(TokenName::LcRec) => TokenFormat::lc_rec(levels),
+            Some(TokenName::Openonerec) => TokenFormat::open_one_rec(levels),
+            None => of_draft
+                .filter(|format| format.levels() == levels)
+                .unwrap_or_else(|| TokenFormat::lc_rec(levels)),
+        }
+    }
+
+    fn write(
+        &self,
+        mut output: OutputFile,
+        file: &EmbeddingFile,
+        assignment: &Assignment,
+        tokens: Option<TokenFormat>,
+        mut manifest: Manifest,
+        report: &Report,
+    ) -> anyhow::Result<()> {
+        for (what, count) in [
+            ("items", report.items),
+            ("unique", report.unique),
+            ("moved", report.moved),
+        ] {
+            manifest.counts.insert(what.to_owned(), count as u64);
+        }
+        manifest.results = json!({
+            "added_distance": report.added_distance,
+            "reconstruction_mse": report.reconstruction_mse,
+            "certificate": report.certificate,
+        });
+        let tokens = self.token_format(assignment.space().levels(), tokens);
+        let index = ItemIndex::build(
+            assignment.space(),
+            assignment.paths(),
+            &file.keys,
+            assignment.capacity(),
+            IndexInfo::new(tokens, manifest),
+        )?;
+        output.write_all(index.bytes())?;
+        output.commit()?;
+        Ok(())
+    }
+}
+
+fn draft<'a>(
+    source: &Source,
+    distances: &'a LatentDistances<'a>,
+    beams: usize,
+) -> anyhow::Result<Draft<'a>> {
+    if beams == 0 {
+        return Err(usage_error("--beams 0: expected at least 1"));
+    }
+    let quantizer = source.encoder.quantizer();
+    let (paths, costs) = match &source.paths {
+        None => quantizer.encode(distances.latents(), beams),
+        Some(paths) => (paths.clone(), distances.costs(paths)?),
+    };
+    Ok(Draft::new(
+        quantizer.space().clone(),
+        paths,
+        costs,
+        distances,
+    )?)
+}
+
+/// The paths of a table in the order of the embeddings' rows, matched by key.
+fn by_embedding(
+    codes: &CodeMatrix,
+    keys: &semantic_id::ItemKeys,
+    file: &EmbeddingFile,
+) -> anyhow::Result<CodeMatrix> {
+    ensure!(
+        keys.len() == file.keys.len(),
+        "it has {} items, but there are {} embeddings",
+        keys.len(),
+        file.keys.len()
+    );
+    let mut paths = Vec::with_capacity(keys.len() * codes.levels());
+    for key in file.keys.iter() {
+        let Some(item) = keys.find(key) else {
+            let hint = if file.numbered {
+                "; give --keys the items that were embedded"
+            } else {
+                ""
+            };
+            bail!("it has no item {key:?}, which is among the embeddings{hint}");
+        };
+        paths.extend_from_slice(codes.row(item));
+    }
+    Ok(CodeMatrix::new(paths, codes.levels())?)
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{}: {} items, {} distinct IDs (before assignment {}), {} items moved",
+            self.out.display(),
+            self.items,
+            self.unique,
+            self.unique_before,
+            self.moved
+        )?;
+        if let Some(r2) = self.draft_r2 {
+            writeln!(
+                f,
+                "least-squares codebooks explain {:.1} % of the variance",
+                100.0 * r2
+            )?;
+        }
+        write!(
+            f,
+            "reconstruction error {:.6}",
+            self.reconstruction_mse_before
+        )?;
+        if let Some(mse) = self.reconstruction_mse {
+            write!(f, ", after assignment {mse:.6}")?;
+        }
+        if let Some(certificate) = &self.certificate {
+            write!(
+                f,
+                "\ncertificate: {} moves (at least {} must), {}",
+                certificate.moves,
+                certificate.moves_bound,
+                match certificate.optimal {
+                    true => "optimal".to_owned(),
+                    false => format!("gap {:.2e}", certificate.gap),
+                }
+            )?;
+        }
+        write!(
+            f,
+            "\nencoded in {:.2} s, assigned in {:.2} s",
+            self.seconds_encode, self.seconds_assign
+        )
+    }
+}

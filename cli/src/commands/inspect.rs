@@ -1,0 +1,140 @@
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use rq_vae::Embeddings;
+use semantic_id::{ItemId, ItemIndex, Manifest};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::artefact::{beside, open_model};
+use crate::console::Console;
+use crate::map;
+
+/// Say what a file or folder is: an index, a model, embeddings
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// The file or folder
+    path: PathBuf,
+}
+
+/// Items that are shown as examples.
+const EXAMPLES: usize = 5;
+
+#[derive(Debug, Serialize)]
+struct Report {
+    kind: &'static str,
+    #[serde(flatten)]
+    facts: Value,
+    manifest: Option<Manifest>,
+}
+
+impl Inspect {
+    pub(crate) fn run(&self, console: &Console) -> anyhow::Result<()> {
+        let path = &*self.path;
+        let report = if path.is_dir() {
+            model(path)?
+        } else {
+            file(path)?
+        };
+        console.report(&report)
+    }
+}
+
+fn model(path: &Path) -> anyhow::Result<Report> {
+    let encoder = open_model(path)?;
+    let facts = json!({
+        "dim": encoder.dim(),
+        "latent_dim": encoder.quantizer().dim(),
+        "codes": encoder.quantizer().space().sizes(),
+    });
+    Ok(Report {
+        kind: "model",
+        facts,
+        manifest: manifest(&path.join("manifest.json"))?,
+    })
+}
+
+fn file(path: &Path) -> anyhow::Result<Report> {
+    let bytes = map::open(path)?;
+    let index_problem = match ItemIndex::open(&*bytes) {
+        Ok(index) => return index_report(&index).with_context(|| path.display().to_string()),
+        Err(problem) => problem,
+    };
+    match Embeddings::open(&*bytes) {
+        Ok(embeddings) => {
+            let facts = json!({ "items": embeddings.len(), "dim": embeddings.dim() });
+            let manifest = manifest(&beside(path, "manifest.json"))?;
+            Ok(Report {
+                kind: "embeddings",
+                facts,
+                manifest,
+            })
+        }
+        Err(problem) => bail!(
+            "{} is neither an index ({index_problem}) nor embeddings ({problem})",
+            path.display()
+        ),
+    }
+}
+
+fn index_report(index: &ItemIndex<&[u8]>) -> anyhow::Result<Report> {
+    let examples = (0..index.items().min(EXAMPLES) as u32)
+        .map(|row| {
+            let item = ItemId(row);
+            Ok(json!({ "key": index.key(item)?, "id": index.text(item)? }))
+        })
+        .collect::<semantic_id::Result<Vec<_>>>()?;
+    let facts = json!({
+        "items": index.items(),
+        "codes": index.space().sizes(),
+        "generation": index.info().generation,
+        "bytes": index.bytes().len(),
+        "digest": index.digest(),
+        "examples": examples,
+    });
+    Ok(Report {
+        kind: "index",
+        facts,
+        manifest: Some(index.info().manifest.clone()),
+    })
+}
+
+fn manifest(path: &Path) -> anyhow::Result<Option<Manifest>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let manifest = serde_json::from_slice(&map::open(path)?);
+    Ok(Some(manifest.with_context(|| path.display().to_string())?))
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.kind)?;
+        for (name, fact) in self.facts.as_object().into_iter().flatten() {
+            match fact {
+                Value::Array(rows) if rows.iter().any(Value::is_object) => {
+                    write!(f, "\n{name}:")?;
+                    for row in rows {
+                        write!(f, "\n  {}  {}", text(&row["key"]), text(&row["id"]))?;
+                    }
+                }
+                fact => write!(f, "\n{name}: {}", text(fact))?,
+            }
+        }
+        if let Some(manifest) = &self.manifest {
+            write!(f, "\nmade by: {} {}", manifest.tool, manifest.command)?;
+            for (name, digest) in &manifest.inputs {
+                write!(f, "\n  from {name} {digest}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn text(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}

@@ -1,0 +1,360 @@
+use std::fmt;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use indicatif::ProgressBar;
+use ndarray::Array2;
+use rq_vae::{BEAMS, Encoder, EpochReport, Preset, RqVaeConfig, RqVaeParams, Trainer};
+use semantic_id::{Collisions, Digest, LevelStatistics, Manifest};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tch::Device;
+
+use crate::artefact::{EmbeddingFile, MODEL_FILES, beside, peak_rss};
+use crate::console::Console;
+use crate::output::{OutputFile, OutputFolder};
+use crate::{progress, usage_error};
+
+/// A checkpoint is written after the first epoch that ends this long after the last one.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
+
+/// Train a model that turns embeddings into semantic IDs
+///
+/// Writes the folder MODEL: model.safetensors, config.json, manifest.json and, one line an
+/// epoch, epochs.jsonl. While it runs, MODEL.checkpoint holds its state: a training that was
+/// killed goes on with --resume and ends in the same model as one that was not.
+#[derive(Debug, Args)]
+pub(crate) struct Train {
+    /// The embeddings: .npy, .safetensors or .parquet
+    embeddings: PathBuf,
+    /// The model folder to write
+    #[arg(long, value_name = "MODEL")]
+    out: PathBuf,
+    /// Settings to start from: `default`; `lc-rec`, the published recipe, for comparison;
+    /// `rk-means`, residual k-means without networks
+    #[arg(long, default_value = "default")]
+    preset: PresetName,
+    /// Levels of a semantic ID
+    #[arg(long, value_name = "L")]
+    levels: Option<usize>,
+    /// Codes a level
+    #[arg(long, value_name = "K")]
+    codes: Option<usize>,
+    /// Passes over the catalogue, at most
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// Seed of all draws
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Any other setting by its name in the manifest, as --set batch_size=512
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    settings: Vec<String>,
+    /// Where to train: cpu, or cuda:N
+    #[arg(long, default_value = "cpu")]
+    device: String,
+    /// Go on from MODEL.checkpoint, if it is there
+    #[arg(long)]
+    resume: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum PresetName {
+    Default,
+    LcRec,
+    RkMeans,
+}
+
+/// What `train` reports; times in seconds, sizes in bytes.
+#[derive(Debug, Serialize)]
+struct Report {
+    out: PathBuf,
+    items: usize,
+    dim: usize,
+    levels: usize,
+    codes: usize,
+    epochs_run: usize,
+    seconds: f64,
+    peak_rss: Option<u64>,
+    raw_collision_rate: f64,
+    items_in_collisions: f64,
+    reconstruction_mse: f64,
+    held_out_mse: Option<f64>,
+    levels_stats: Vec<LevelStatistics>,
+}
+
+impl Train {
+    pub(crate) fn run(&self, console: &Console) -> anyhow::Result<()> {
+        let start = Instant::now();
+        let config = self.config()?;
+        let device = self.device()?;
+        let output = OutputFolder::create(&self.out)?;
+        let file = EmbeddingFile::open(&self.embeddings, None)?;
+        let embeddings = file
+            .embeddings
+            .all()
+            .with_context(|| self.embeddings.display().to_string())?;
+        tch::set_num_threads(rayon::current_num_threads() as i32);
+
+        let trained = match config.epochs {
+            0 => self.cluster(&config, &embeddings, console)?,
+            _ => self.train(&config, &embeddings, device, console)?,
+        };
+        let (paths, _) = trained.encoder.encode(embeddings.view(), BEAMS)?;
+        let collisions = Collisions::of(&paths);
+        let report = Report {
+            out: self.out.clone(),
+            items: embeddings.nrows(),
+            dim: embeddings.ncols(),
+            levels: config.levels,
+            codes: config.codes,
+            epochs_run: trained.epochs.len(),
+            seconds: start.elapsed().as_secs_f64(),
+            peak_rss: peak_rss(),
+            raw_collision_rate: collisions.rate,
+            items_in_collisions: collisions.items,
+            reconstruction_mse: trained.encoder.mse(embeddings.view(), &paths)?,
+            held_out_mse: trained
+                .epochs
+                .iter()
+                .filter_map(|e| e.held_out_mse)
+                .reduce(f64::min),
+            levels_stats: LevelStatistics::of(&paths, trained.encoder.quantizer().space()),
+        };
+        let mut manifest = self.manifest(&config, &report)?;
+        file.enter(&mut manifest);
+        write_folder(output, &trained, manifest)?;
+        self.remove_checkpoint();
+        console.report(&report)
+    }
+
+    fn config(&self) -> anyhow::Result<RqVaeConfig> {
+        let preset = match self.preset {
+            PresetName::Default => Preset::Default,
+            PresetName::LcRec => Preset::LcRec,
+            PresetName::RkMeans => Preset::RkMeans,
+        };
+        let mut params = serde_json::to_value(RqVaeParams::preset(preset))?;
+        for setting in &self.settings {
+            let (name, value) = setting
+                .split_once('=')
+                .ok_or_else(|| usage_error(format!("--set {setting}: expected NAME=VALUE")))?;
+            let Some(slot) = params.get_mut(name) else {
+                return Err(usage_error(format!(
+                    "--set {name}: there is no such setting"
+                )));
+            };
+            *slot = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+        }
+        let mut params: RqVaeParams = serde_json::from_value(params)
+            .map_err(|error| usage_error(format!("--set: {error}")))?;
+        params.levels = self.levels.unwrap_or(params.levels);
+        params.codes = self.codes.unwrap_or(params.codes);
+        params.epochs = self.epochs.unwrap_or(params.epochs);
+        params.seed = self.seed.unwrap_or(params.seed);
+        params.check().map_err(usage_error)
+    }
+
+    fn device(&self) -> anyhow::Result<Device> {
+        let number = match self.device.split_once(':') {
+            None if self.device == "cpu" => return Ok(Device::Cpu),
+            None if self.device == "cuda" => Some(0),
+            Some(("cuda", number)) => number.parse().ok(),
+            _ => None,
+        };
+        match number {
+            Some(number) => Ok(Device::Cuda(number)),
+            None => Err(usage_error(format!(
+                "--device {}: expected cpu or cuda:N",
+                self.device
+            ))),
+        }
+    }
+
+    fn cluster(
+        &self,
+        config: &RqVaeConfig,
+        embeddings: &Array2<f32>,
+        console: &Console,
+    ) -> anyhow::Result<Trained> {
+        let bar = progress::bar(console, "k-means levels", config.levels);
+        let encoder = Encoder::residual_kmeans(config, embeddings.view(), |_| bar.inc(1))?;
+        Ok(Trained {
+            encoder,
+            epochs: Vec::new(),
+        })
+    }
+
+    fn train(
+        &self,
+        config: &RqVaeConfig,
+        embeddings: &Array2<f32>,
+        device: Device,
+        console: &Console,
+    ) -> anyhow::Result<Trained> {
+        let mut trainer = self.trainer(config, embeddings, device, console)?;
+        let bar = progress::bar(console, "epochs", config.epochs);
+        bar.set_position(trainer.epochs().len() as u64);
+        let mut saved = Instant::now();
+        while let Some(epoch) = trainer.epoch()? {
+            show(&bar, &epoch);
+            if saved.elapsed() >= checkpoint_every() {
+                self.write_checkpoint(&trainer)?;
+                saved = Instant::now();
+            }
+        }
+        bar.finish_and_clear();
+        let epochs = trainer.epochs().to_vec();
+        Ok(Trained {
+            encoder: trainer.finish()?,
+            epochs,
+        })
+    }
+
+    fn trainer(
+        &self,
+        config: &RqVaeConfig,
+        embeddings: &Array2<f32>,
+        device: Device,
+        console: &Console,
+    ) -> anyhow::Result<Trainer> {
+        let path = self.checkpoint();
+        if self.resume && path.exists() {
+            let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
+            let trainer = Trainer::resume(config.clone(), embeddings.view(), device, &bytes)
+                .with_context(|| path.display().to_string())?;
+            console.note(format_args!(
+                "resumed after epoch {}",
+                trainer.epochs().len()
+            ));
+            return Ok(trainer);
+        }
+        let bar = progress::bar(console, "k-means levels", config.levels);
+        Ok(Trainer::new(
+            config.clone(),
+            embeddings.view(),
+            device,
+            |_| bar.inc(1),
+        )?)
+    }
+
+    fn checkpoint(&self) -> PathBuf {
+        beside(&self.out, "checkpoint")
+    }
+
+    fn write_checkpoint(&self, trainer: &Trainer) -> anyhow::Result<()> {
+        let mut file = OutputFile::create(&self.checkpoint())?;
+        file.write_all(&trainer.checkpoint())?;
+        file.commit()?;
+        Ok(())
+    }
+
+    /// The model is there: what is left of the way to it is of no more use.
+    fn remove_checkpoint(&self) {
+        let _ = fs::remove_file(self.checkpoint());
+    }
+
+    fn manifest(&self, config: &RqVaeConfig, report: &Report) -> anyhow::Result<Manifest> {
+        let configuration = json!({
+            "settings": config,
+            "device": self.device,
+            "threads": rayon::current_num_threads(),
+        });
+        let mut manifest = Manifest::new("train", configuration);
+        manifest.seed = Some(config.seed);
+        for (what, count) in [
+            ("items", report.items),
+            ("dim", report.dim),
+            ("epochs_run", report.epochs_run),
+        ] {
+            manifest.counts.insert(what.to_owned(), count as u64);
+        }
+        manifest.results = json!({
+            "raw_collision_rate": report.raw_collision_rate,
+            "reconstruction_mse": report.reconstruction_mse,
+            "held_out_mse": report.held_out_mse,
+        });
+        Ok(manifest)
+    }
+}
+
+struct Trained {
+    encoder: Encoder,
+    epochs: Vec<EpochReport>,
+}
+
+/// Tests set this to have a checkpoint after every epoch.
+fn checkpoint_every() -> Duration {
+    let seconds = std::env::var("SEMID_CHECKPOINT_SECONDS")
+        .ok()
+        .and_then(|s| s.parse().ok());
+    seconds.map_or(CHECKPOINT_EVERY, Duration::from_secs)
+}
+
+fn show(bar: &ProgressBar, epoch: &EpochReport) {
+    bar.set_position(epoch.epoch as u64);
+    let held_out = epoch.held_out_mse.map(|mse| format!(", held-out {mse:.6}"));
+    bar.set_message(format!(
+        "epochs: loss {:.3}{}, {:.1} % collide",
+        epoch.loss,
+        held_out.unwrap_or_default(),
+        100.0 * epoch.collisions.rate
+    ));
+}
+
+fn write_folder(
+    output: OutputFolder,
+    trained: &Trained,
+    mut manifest: Manifest,
+) -> anyhow::Result<()> {
+    let mut write = |folder: &Path, file: &str, bytes: &[u8]| {
+        manifest.outputs.insert(file.to_owned(), Digest::of(bytes));
+        let path = folder.join(file);
+        fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))
+    };
+    let (model, config) = trained.encoder.to_files();
+    write(output.path(), MODEL_FILES[0], &model)?;
+    write(output.path(), MODEL_FILES[1], config.as_bytes())?;
+    let mut epochs = Vec::new();
+    for epoch in &trained.epochs {
+        serde_json::to_writer(&mut epochs, epoch)?;
+        epochs.push(b'\n');
+    }
+    write(output.path(), "epochs.jsonl", &epochs)?;
+    let path = output.path().join("manifest.json");
+    let text = serde_json::to_string_pretty(&manifest)? + "\n";
+    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    output.commit()
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{}: {} items x {} dimensions to {} levels x {} codes, {} epochs in {:.1} s",
+            self.out.display(),
+            self.items,
+            self.dim,
+            self.levels,
+            self.codes,
+            self.epochs_run,
+            self.seconds
+        )?;
+        write!(f, "reconstruction error {:.6}", self.reconstruction_mse)?;
+        if let Some(held_out) = self.held_out_mse {
+            write!(f, ", of items kept out of training {held_out:.6}")?;
+        }
+        write!(
+            f,
+            "\nbefore assignment {:.2} % of the items collide (rate {:.4}); perplexity",
+            100.0 * self.items_in_collisions,
+            self.raw_collision_rate
+        )?;
+        self.levels_stats
+            .iter()
+            .try_for_each(|level| write!(f, " {:.0}", level.perplexity))
+    }
+}
