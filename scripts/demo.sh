@@ -22,28 +22,30 @@ is_newer() {
   return 0
 }
 
-# step NAME INPUT... -- ARGUMENTS...: runs `semid NAME ARGUMENTS`; what it reports goes to demo/NAME.json.
+# step NAME OUTPUT INPUT... -- ARGUMENTS...: runs `semid NAME ARGUMENTS`; what it reports goes to demo/NAME.json.
 step() {
-  local name=$1 inputs=()
-  shift
+  local name=$1 output=$2 inputs=() status=0
+  shift 2
   while [ "$1" != -- ]; do inputs+=("$1"); shift; done
   shift
-  if is_newer "demo/$name.json" "${inputs[@]}"; then
+  if [ -e "$output" ] && is_newer "demo/$name.json" "${inputs[@]}"; then
     echo "$name: done before"
     return
   fi
   echo "$name: semid $name $*"
-  local status=0
+  rm -f "demo/$name.json"
   "$semid" "$name" "$@" --json >"demo/$name.json.part" || status=$?
   # A check that fails still reports; nothing else does.
   if [ -s "demo/$name.json.part" ]; then mv "demo/$name.json.part" "demo/$name.json"; fi
   return "$status"
 }
 
-step embed "$movies" -- "$movies" --model "$cache/all-MiniLM-L6-v2" --out "$embeddings"
-step train demo/embed.json -- "$embeddings" --out "$model" --seed 42
-step index demo/embed.json demo/train.json -- "$embeddings" --model "$model" --keys "$movies" --out "$index"
-passed=0
-step check demo/index.json -- "$index" --embeddings "$embeddings" --model "$model" --report "$report" || passed=$?
+step embed "$embeddings" "$movies" -- \
+  "$movies" --model "$cache/all-MiniLM-L6-v2" --out "$embeddings"
+step train "$model" demo/embed.json -- \
+  "$embeddings" --out "$model" --seed 42
+step index "$index" demo/embed.json demo/train.json -- \
+  "$embeddings" --model "$model" --keys "$movies" --out "$index"
+step check "$report" demo/index.json -- \
+  "$index" --embeddings "$embeddings" --model "$model" --report "$report" || [ -e demo/check.json ]
 python3 scripts/demo_table.py "$embeddings" "$model" "$index" "$report"
-exit "$passed"

@@ -1,4 +1,6 @@
-"""Prints what the demo made, from the objects that its commands reported: python3 demo_table.py FILE..."""
+"""Prints what the demo made, from the objects that its commands reported: python3 demo_table.py FILE...
+
+Exit status 1 if the check failed."""
 
 import json
 import pathlib
@@ -9,7 +11,7 @@ def report(command: str) -> dict:
     return json.loads(pathlib.Path("demo", f"{command}.json").read_text())
 
 
-def main(files: list[str]) -> None:
+def main(files: list[str]) -> bool:
     embed, train, index, check = map(report, ["embed", "train", "index", "check"])
     certificate = index["certificate"]
     recall = check["prefix_neighbour_recall"]
@@ -30,6 +32,7 @@ def main(files: list[str]) -> None:
     print()
     for name, text in rows:
         print(f"{name:12}{text}")
+    return check["ok"]
 
 
-main(sys.argv[1:])
+sys.exit(not main(sys.argv[1:]))
