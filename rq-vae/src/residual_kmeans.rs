@@ -3,7 +3,7 @@ use ndarray::{Array2, ArrayView2};
 use crate::kmeans::{KMeans, nearest};
 use crate::quantizer::{Codebook, ResidualQuantizer, squared_norms};
 use crate::random::generator;
-use crate::{Error, Result};
+use crate::{Error, Result, RqVaeConfig};
 
 /// Residual k-means: each level clusters what the levels before it left over.
 ///
@@ -23,6 +23,17 @@ pub struct ResidualKMeans {
 }
 
 impl ResidualKMeans {
+    /// The residual k-means that a configuration asks for.
+    pub fn of(config: &RqVaeConfig) -> Self {
+        Self {
+            levels: config.levels,
+            codes: config.codes,
+            iterations: config.kmeans_iterations,
+            balance: config.balance,
+            seed: config.seed,
+        }
+    }
+
     /// Fits one codebook a level to `points` `[N, d]`, telling `progress` after each level.
     ///
     /// `O(L iterations N K d)`; holds a copy of the points. The result depends on the seed,

@@ -27,6 +27,14 @@ pub trait Distances: Sync {
     /// The `count` nearest paths of `item` that a beam search of that width finds, nearest
     /// first, ties by path; fewer only where the space has fewer.
     fn candidates(&self, item: ItemId, count: usize) -> Vec<(SemanticId, f32)>;
+
+    /// Whether two items are the same point, so that every question has one answer for both.
+    ///
+    /// `false` is always a correct answer; `true` lets a thousand copies of one item be
+    /// assigned as one.
+    fn identical(&self, _: ItemId, _: ItemId) -> bool {
+        false
+    }
 }
 
 impl<'a> Draft<'a> {

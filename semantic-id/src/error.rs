@@ -63,6 +63,50 @@ pub enum Error {
         per_path: usize,
     },
 
+    /// More items on one path than an assignment may hold.
+    #[error(
+        "path {path:?} holds {items} items, expected at most {capacity}; \
+         assign them to distinct paths first"
+    )]
+    Crowded {
+        /// The codes of the path.
+        path: Vec<u16>,
+        /// Items on it.
+        items: usize,
+        /// Items allowed on one path.
+        capacity: usize,
+    },
+
+    /// An approximate assigner that could not separate all items.
+    #[error(
+        "{items} items still share {paths} paths after {rounds} rounds (up to {largest} on one); \
+         use the optimal assigner, or accept collisions"
+    )]
+    StillColliding {
+        /// Items on shared paths.
+        items: usize,
+        /// Paths with more than one item.
+        paths: usize,
+        /// Most items on one path.
+        largest: usize,
+        /// Rounds that were run.
+        rounds: usize,
+    },
+
+    /// A quantizer that breaks its promise to offer so many paths.
+    #[error(
+        "item {item}: the quantizer offered {got} candidate paths, expected {expected}; \
+         widen its beam search"
+    )]
+    Candidates {
+        /// Row of the item.
+        item: usize,
+        /// Paths that were offered.
+        got: usize,
+        /// Paths that the space has and that were asked for.
+        expected: usize,
+    },
+
     /// A squared distance that is not a finite, non-negative number.
     #[error("item {item}: squared distance {value} is not a finite, non-negative number")]
     BadDistance {

@@ -8,6 +8,7 @@
 //!
 //! The crate knows nothing of neural networks and links no libtorch.
 
+mod assign;
 mod code;
 mod codes;
 mod draft;
@@ -16,8 +17,13 @@ mod index;
 pub mod interchange;
 mod item;
 mod manifest;
+mod statistics;
 mod token;
 
+pub use assign::{
+    Assigner, Assignment, Certificate, Objective, OptimalAssigner, Scope, SinkhornAssigner, Stage,
+    SuffixAssigner,
+};
 pub use code::{Code, CodeSpace, SemanticId};
 pub use codes::CodeMatrix;
 pub use draft::{Distances, Draft};
@@ -25,4 +31,5 @@ pub use error::{Error, Result};
 pub use index::{Codes, IndexInfo, ItemIndex, Level, U32s};
 pub use item::{ItemId, ItemKeys};
 pub use manifest::{Digest, Manifest};
+pub use statistics::{Collisions, LevelStatistics};
 pub use token::TokenFormat;

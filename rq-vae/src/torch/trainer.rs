@@ -1,0 +1,440 @@
+use ndarray::{Array1, Array2, ArrayView2, Axis};
+use rand::seq::SliceRandom;
+use semantic_id::{Collisions, LevelStatistics};
+use tch::{Device, Kind, Tensor};
+
+use super::adamw::{AdamW, Parameter};
+use super::checkpoint::{self, State};
+use super::model::{Losses, RqVae};
+use crate::encoder::{sample, standard, standardize};
+use crate::random::{generator, shuffled};
+use crate::{BEAMS, Encoder, Error, Result, RqVaeConfig, Schedule};
+
+/// The joint norm of all gradients of a step is cut down to this.
+const CLIP: f64 = 1.0;
+
+/// Trains an [`RqVae`], epoch by epoch.
+///
+/// Every draw is keyed by seed and epoch, and a checkpoint holds all state, so a training that
+/// is killed and resumed ends in the same model as one that was not, on the same device with
+/// the same number of libtorch threads.
+///
+/// ```no_run
+/// use rq_vae::{Preset, RqVaeParams, Trainer};
+///
+/// # let embeddings = ndarray::Array2::<f32>::zeros((1000, 64));
+/// let config = RqVaeParams::preset(Preset::Default).check()?;
+/// let mut trainer = Trainer::new(config, embeddings.view(), tch::Device::Cpu, |_| ())?;
+/// while let Some(report) = trainer.epoch()? {
+///     eprintln!("epoch {}: {}", report.epoch, report.reconstruction);
+/// }
+/// let encoder = trainer.finish()?;
+/// # Ok::<(), rq_vae::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Trainer {
+    model: RqVae,
+    optimizer: AdamW,
+    state: State,
+    /// All tensors of the model at its best epoch, by name.
+    best: Vec<(String, Tensor)>,
+    standard: (Array1<f32>, f32),
+    /// `[n, D]`, standardized, on the device.
+    train: Tensor,
+    /// `[N, D]`, as given.
+    catalogue: Array2<f32>,
+    /// Rows of the catalogue that are kept out of training.
+    held_out: Vec<usize>,
+}
+
+/// What an epoch did.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct EpochReport {
+    /// Number of this epoch, from 1.
+    pub epoch: usize,
+    /// Learning rate of the networks at its end.
+    pub learning_rate: f64,
+    /// Mean total loss of its steps.
+    pub loss: f64,
+    /// Mean reconstruction loss of its steps, in standardized units.
+    pub reconstruction: f64,
+    /// Mean quantization loss of its steps, in standardized units.
+    pub quantization: f64,
+    /// Mean squared reconstruction error of the items kept out of training, in the
+    /// embeddings' own units; `None` without such items.
+    pub held_out_mse: Option<f64>,
+    /// Use of the codes by the whole catalogue, `[L]`.
+    pub levels: Vec<LevelStatistics>,
+    /// Collisions of the whole catalogue, before any assignment.
+    pub collisions: Collisions,
+    /// Codes that no item had chosen and that were restarted.
+    pub restarted: usize,
+}
+
+impl Trainer {
+    /// Prepares a training on `embeddings` `[N, D]`: draws the networks and starts the
+    /// codebooks by residual k-means, telling `progress` after each level.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Empty`] without items; [`Error::Setting`] for a CUDA device that is not there.
+    pub fn new(
+        config: RqVaeConfig,
+        embeddings: ArrayView2<'_, f32>,
+        device: Device,
+        progress: impl FnMut(usize),
+    ) -> Result<Self> {
+        let mut trainer = Self::prepare(config, embeddings, device)?;
+        trainer.start_codebooks(progress)?;
+        Ok(trainer)
+    }
+
+    /// Goes on with a training from a [`Trainer::checkpoint`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Training`] if the bytes are no checkpoint, or one of other settings or other
+    /// embeddings; those of [`Trainer::new`].
+    pub fn resume(
+        config: RqVaeConfig,
+        embeddings: ArrayView2<'_, f32>,
+        device: Device,
+        bytes: &[u8],
+    ) -> Result<Self> {
+        let state = checkpoint::state(bytes)?;
+        let mut trainer = Self::prepare(config, embeddings, device)?;
+        let differs = |what| {
+            Err(Error::Training(format!(
+                "the checkpoint was made with other {what}; train with the same, or remove the \
+                 checkpoint to train from the start"
+            )))
+        };
+        if state.config != trainer.state.config {
+            return differs("settings");
+        }
+        if state.data != trainer.state.data {
+            return differs("embeddings");
+        }
+        if state.best_error.is_some() {
+            trainer.best = trainer.snapshot();
+        }
+        checkpoint::restore(bytes, &mut trainer.tensors())?;
+        trainer.optimizer.steps = state.steps;
+        trainer.state = state;
+        Ok(trainer)
+    }
+
+    fn prepare(
+        config: RqVaeConfig,
+        embeddings: ArrayView2<'_, f32>,
+        device: Device,
+    ) -> Result<Self> {
+        if embeddings.is_empty() {
+            return Err(Error::Empty);
+        }
+        check_device(device)?;
+        let standard = match config.standardize {
+            true => standard(embeddings),
+            false => (Array1::zeros(embeddings.ncols()), 1.0),
+        };
+        let (held_out, train) = split(&config, embeddings.nrows());
+        let train = embeddings.select(Axis(0), &train);
+        let train = standardize(train.view(), &standard.0, standard.1);
+        tch::manual_seed(draw(&config, "networks", 0));
+        let mut model = RqVae::new(config.clone(), embeddings.ncols(), device);
+        let optimizer = AdamW::new(parameters(&mut model, &config));
+        let state = State {
+            data: hash(embeddings),
+            config,
+            epochs: 0,
+            steps: 0,
+            best_epoch: 0,
+            best_error: None,
+        };
+        Ok(Self {
+            train: model.tensor(train.view()),
+            model,
+            optimizer,
+            state,
+            best: Vec::new(),
+            standard,
+            catalogue: embeddings.to_owned(),
+            held_out,
+        })
+    }
+
+    fn start_codebooks(&mut self, progress: impl FnMut(usize)) -> Result<()> {
+        let config = self.state.config.clone();
+        let rows = sample(self.train.size()[0] as usize, &config);
+        self.model.start_codebooks(&self.rows(&rows), progress)
+    }
+
+    /// Runs one epoch; `None` when the training is over.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Training`] if the loss is no longer finite.
+    pub fn epoch(&mut self) -> Result<Option<EpochReport>> {
+        if self.is_over() {
+            return Ok(None);
+        }
+        let config = self.state.config.clone();
+        let epoch = self.state.epochs as u64;
+        tch::manual_seed(draw(&config, "epoch", epoch));
+        let items = self.train.size()[0] as usize;
+        let order = shuffled(items, config.seed, "shuffle", epoch);
+        let mut sums = Tensor::zeros([3], (Kind::Float, self.train.device()));
+        let mut last = None;
+        let mut counts = self.no_counts();
+        let mut steps = 0;
+        for batch in order.chunks_exact(config.batch_size.min(items)) {
+            if self.optimizer.steps as usize >= self.total_steps() {
+                break;
+            }
+            let losses = self.step(batch);
+            sums += Tensor::stack(
+                &[&losses.total, &losses.reconstruction, &losses.quantization].map(Tensor::detach),
+                0,
+            );
+            for (counts, codes) in counts.iter_mut().zip(&losses.codes) {
+                *counts += codes.bincount::<Tensor>(None, config.codes as i64);
+            }
+            last = Some(losses);
+            steps += 1;
+        }
+        let restarted = match last {
+            Some(losses) if config.restart_dead_codes => self.restart_dead_codes(&counts, &losses),
+            _ => 0,
+        };
+        self.state.epochs += 1;
+        self.state.steps = self.optimizer.steps;
+        let means = super::to_vec(&(sums / f64::from(steps.max(1))));
+        if !means[0].is_finite() {
+            return Err(Error::Training(format!(
+                "the loss of epoch {} is {}; lower the learning rate (now {})",
+                self.state.epochs, means[0], config.learning_rate
+            )));
+        }
+        self.report(&means, restarted).map(Some)
+    }
+
+    fn is_over(&self) -> bool {
+        let waited = self.state.epochs.saturating_sub(self.state.best_epoch);
+        self.state.epochs >= self.state.config.epochs
+            || self.optimizer.steps as usize >= self.total_steps()
+            || (self.state.best_error.is_some() && waited >= self.state.config.patience)
+    }
+
+    /// One optimizer step on some items.
+    fn step(&mut self, batch: &[usize]) -> Losses {
+        let losses = self.model.losses(&self.rows(batch));
+        self.optimizer.zero_grad();
+        losses.total.backward();
+        self.optimizer.clip(CLIP);
+        let factor = self.rate_factor();
+        self.optimizer.step(factor);
+        losses
+    }
+
+    fn rows(&self, rows: &[usize]) -> Tensor {
+        let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
+        self.train
+            .index_select(0, &Tensor::from_slice(&rows).to_device(self.train.device()))
+    }
+
+    fn total_steps(&self) -> usize {
+        let config = &self.state.config;
+        let items = self.train.size()[0] as usize;
+        let per_epoch = items / config.batch_size.min(items);
+        per_epoch
+            .saturating_mul(config.epochs)
+            .min(config.max_steps)
+    }
+
+    /// The share of the full learning rate that the next step takes.
+    fn rate_factor(&self) -> f64 {
+        let config = &self.state.config;
+        let total = self.total_steps() as f64;
+        let (done, warmup) = (
+            self.optimizer.steps as f64,
+            (config.warmup * total).max(1.0),
+        );
+        if done < warmup {
+            return (done + 1.0) / warmup;
+        }
+        let passed = ((done - warmup) / (total - warmup).max(1.0)).min(1.0);
+        match config.schedule {
+            Schedule::Linear => 1.0 - passed,
+            Schedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * passed).cos()),
+        }
+    }
+
+    fn no_counts(&self) -> Vec<Tensor> {
+        let options = (Kind::Int64, self.train.device());
+        let codes = self.state.config.codes as i64;
+        (0..self.state.config.levels)
+            .map(|_| Tensor::zeros([codes], options))
+            .collect()
+    }
+
+    /// Sets each code without items to a residual that its level had to quantize in the last
+    /// batch, as in Dhariwal et al., "Jukebox" (2020). Returns how many there were.
+    fn restart_dead_codes(&mut self, counts: &[Tensor], last: &Losses) -> usize {
+        let mut restarted = 0;
+        let mut rng = generator(self.state.config.seed, "restart", self.state.epochs as u64);
+        for (level, codebook) in self.model.codebooks().iter_mut().enumerate() {
+            let dead = counts[level].eq(0).nonzero().view(-1);
+            let residuals = &last.residuals[level];
+            let mut rows: Vec<i64> = (0..residuals.size()[0]).collect();
+            rows.shuffle(&mut rng);
+            let count = dead.size()[0].min(rows.len() as i64);
+            let rows = Tensor::from_slice(&rows[..count as usize]).to_device(dead.device());
+            let fresh = residuals.index_select(0, &rows);
+            tch::no_grad(|| {
+                let _ = codebook.index_copy_(0, &dead.narrow(0, 0, count), &fresh);
+            });
+            restarted += count as usize;
+        }
+        restarted
+    }
+
+    /// Measures the model on the whole catalogue and remembers it if it is the best so far.
+    fn report(&mut self, means: &[f32], restarted: usize) -> Result<EpochReport> {
+        let encoder = self.model.to_encoder(self.standard.clone())?;
+        let (paths, _) = encoder.encode(self.catalogue.view(), 1)?;
+        let held_out_mse = match self.held_out.is_empty() {
+            true => None,
+            false => {
+                let held_out = self.catalogue.select(Axis(0), &self.held_out);
+                let (paths, _) = encoder.encode(held_out.view(), BEAMS)?;
+                Some(encoder.mse(held_out.view(), &paths)?)
+            }
+        };
+        if let Some(error) = held_out_mse
+            && self.state.best_error.is_none_or(|best| error < best)
+        {
+            self.state.best_error = Some(error);
+            self.state.best_epoch = self.state.epochs;
+            self.best = self.snapshot();
+        }
+        Ok(EpochReport {
+            epoch: self.state.epochs,
+            learning_rate: self.state.config.learning_rate * self.rate_factor(),
+            loss: means[0].into(),
+            reconstruction: means[1].into(),
+            quantization: means[2].into(),
+            held_out_mse,
+            levels: LevelStatistics::of(&paths, encoder.quantizer().space()),
+            collisions: Collisions::of(&paths),
+            restarted,
+        })
+    }
+
+    /// Everything that is needed to go on, as the bytes of a safetensors file.
+    pub fn checkpoint(&mut self) -> Vec<u8> {
+        let tensors = self.tensors();
+        checkpoint::write(&self.state, &tensors)
+    }
+
+    /// Epochs run so far, those before a resume included.
+    pub fn epochs(&self) -> usize {
+        self.state.epochs
+    }
+
+    /// The trained model: that of the best epoch, or of the last where no items were held out.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RqVae::to_encoder`].
+    pub fn finish(mut self) -> Result<Encoder> {
+        let mut own = named(&mut self.model);
+        for ((_, own), (_, best)) in own.iter_mut().zip(&self.best) {
+            tch::no_grad(|| own.copy_(best));
+        }
+        self.model.to_encoder(self.standard)
+    }
+
+    fn snapshot(&mut self) -> Vec<(String, Tensor)> {
+        named(&mut self.model)
+            .into_iter()
+            .map(|(name, tensor)| (name, tensor.detach().copy()))
+            .collect()
+    }
+
+    /// All tensors that change in training.
+    fn tensors(&mut self) -> Vec<(String, Tensor)> {
+        let mut tensors = named(&mut self.model);
+        for parameter in &self.optimizer.parameters {
+            let name = &parameter.name;
+            tensors.push((format!("first.{name}"), parameter.first.shallow_clone()));
+            tensors.push((format!("second.{name}"), parameter.second.shallow_clone()));
+        }
+        let best = self.best.iter();
+        tensors.extend(best.map(|(name, best)| (format!("best.{name}"), best.shallow_clone())));
+        tensors
+    }
+}
+
+/// The model's tensors in order of their names.
+fn named(model: &mut RqVae) -> Vec<(String, Tensor)> {
+    let mut named: Vec<_> = model.store().variables().into_iter().collect();
+    named.sort_by(|a, b| a.0.cmp(&b.0));
+    named
+}
+
+fn parameters(model: &mut RqVae, config: &RqVaeConfig) -> Vec<Parameter> {
+    let rate = |name: &str| match name.starts_with("codebook") {
+        true => config.codebook_learning_rate,
+        false => config.learning_rate,
+    };
+    named(model)
+        .into_iter()
+        .filter(|(_, tensor)| tensor.requires_grad())
+        .map(|(name, tensor)| {
+            let rate = rate(&name);
+            Parameter::new(name, tensor, rate, config.weight_decay)
+        })
+        .collect()
+}
+
+fn check_device(device: Device) -> Result<()> {
+    let there = tch::Cuda::device_count().max(0) as usize;
+    match device {
+        Device::Cuda(number) if number >= there => Err(Error::Setting {
+            name: "device",
+            got: format!("cuda:{number}"),
+            expected: match there {
+                0 => "cpu: this libtorch sees no CUDA device".to_owned(),
+                there => format!("cpu, or cuda:0 to cuda:{}", there - 1),
+            },
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Rows held out and rows trained on. Too few to tell anything are not held out.
+fn split(config: &RqVaeConfig, items: usize) -> (Vec<usize>, Vec<usize>) {
+    const LEAST: usize = 20;
+    let rows = shuffled(items, config.seed, "holdout", 0);
+    let count = (items as f64 * config.holdout) as usize;
+    let (held_out, train) = rows.split_at(if count < LEAST { 0 } else { count });
+    let mut train = train.to_vec();
+    train.sort_unstable();
+    (held_out.to_vec(), train)
+}
+
+/// A seed for libtorch's own generator.
+fn draw(config: &RqVaeConfig, purpose: &str, key: u64) -> i64 {
+    use rand::RngExt;
+    generator(config.seed, purpose, key).random::<u32>().into()
+}
+
+fn hash(embeddings: ArrayView2<'_, f32>) -> String {
+    let mut hash = blake3::Hasher::new();
+    for row in embeddings.outer_iter() {
+        for value in row {
+            hash.update(&value.to_le_bytes());
+        }
+    }
+    hash.finalize().to_hex().to_string()
+}

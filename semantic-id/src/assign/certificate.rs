@@ -1,0 +1,70 @@
+use serde::{Deserialize, Serialize};
+
+/// What competes with what.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// Every prefix whose items fit is settled alone, inside the prefix; the items of the
+    /// overfull prefixes follow, together.
+    #[default]
+    Prefix,
+    /// All items compete for all paths at once.
+    Global,
+}
+
+/// What is minimised.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Objective {
+    /// The number of items that leave their native path, then the total squared distance.
+    #[default]
+    MovesThenDistance,
+    /// The total squared distance.
+    Distance,
+}
+
+/// A problem that was solved on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// Prefixes that hold their items: each alone, over all its last-level codes.
+    Prefix,
+    /// The items of all overfull prefixes, over the last-level codes of their prefix and the
+    /// paths that other prefixes left free.
+    Overfull,
+    /// All items, over the last-level codes of their prefix and their candidate paths.
+    Global,
+}
+
+/// How good an assignment is, and for which problem: `optimal` claims nothing beyond it.
+///
+/// The bounds come from dual prices that are made feasible by construction, so they hold
+/// whatever the solver did. Distances enter the proof rounded to 2^-30 of the largest one
+/// of the (sub)problem.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// What competed with what.
+    pub scope: Scope,
+    /// What was minimised.
+    pub objective: Objective,
+    /// Items allowed on one path.
+    pub capacity: u32,
+    /// The problems solved, in order; each takes the result of those before as given.
+    pub stages: Vec<Stage>,
+    /// The longest list of candidate paths that an item needed; 0 if none left its prefix's
+    /// codes.
+    pub candidates: usize,
+    /// Whether the assignment attains the bound in every stage.
+    pub optimal: bool,
+    /// Items that left their native path.
+    pub moves: usize,
+    /// Items that must: those in excess of the capacity of their native path (`N - unique`
+    /// with capacity 1).
+    pub moves_bound: usize,
+    /// Total squared distance of all items to their paths.
+    pub cost: f64,
+    /// No assignment of this problem (with as few moves, where they are counted) costs less.
+    pub lower_bound: f64,
+    /// `(cost - lower_bound) / cost`, or 0 where the cost is 0.
+    pub gap: f64,
+}

@@ -1,0 +1,383 @@
+use std::collections::HashMap;
+
+use indexmap::IndexSet;
+use rayon::prelude::*;
+
+use super::check_distances;
+use super::flow::{Edge, Fare, Plan, Row, Transport};
+use super::optimal::{OptimalAssigner, Prefix};
+use crate::{Code, CodeMatrix, CodeSpace, Draft, Error, ItemId, Result};
+
+/// How many options an item is given at first: of its prefix, and of its candidates.
+const FIRST_OPTIONS: usize = 8;
+/// Up to so many candidates, an item is given more until none could lower the total; beyond,
+/// only if it cannot be placed without.
+const WORTHWHILE: usize = 128;
+/// Rows whose options are asked for at a time, which bounds the memory for answers.
+const BATCH: usize = 4096;
+
+/// Items that compete for paths: one transportation problem, and the options listed so far.
+///
+/// Where moves are counted, only the members of colliding paths take part. In an assignment
+/// with the fewest moves, `capacity` of them keep the path, or one move too many was made;
+/// and no foreign item enters a path that is full of natives, as it would drive one out. So
+/// all other items stay, and the members choose among their path and the paths with room.
+///
+/// Options are listed lazily, nearest first. A list is long enough once the dual of its item
+/// does not exceed what the next option would cost (the pricing step of column generation),
+/// so the result is optimal over all last-level codes of a prefix though few were listed.
+pub(super) struct Contest<'a> {
+    rules: &'a OptimalAssigner,
+    draft: &'a Draft<'a>,
+    /// By prefix: the last-level codes that natives hold whatever happens, and how many do.
+    residents: Vec<Vec<(Code, u32)>>,
+    /// What the rows stand for.
+    classes: Vec<Class>,
+    rows: Vec<Row>,
+    /// The paths that the columns stand for.
+    columns: IndexSet<Box<[Code]>>,
+    capacities: Vec<u32>,
+    elsewhere: Option<Elsewhere<'a>>,
+}
+
+/// Identical items of one path, by key.
+struct Class {
+    items: Vec<ItemId>,
+    prefix: usize,
+    /// Options asked for so far, of each kind.
+    listed: usize,
+}
+
+/// The paths outside an item's own prefix.
+pub(super) struct Elsewhere<'a> {
+    /// Items that stay on a path.
+    taken: HashMap<&'a [Code], u32>,
+    /// Candidates beyond which no item needs more.
+    enough: usize,
+}
+
+impl<'a> Elsewhere<'a> {
+    /// Paths that hold `items` already.
+    pub(super) fn new(
+        space: &CodeSpace,
+        paths: &'a CodeMatrix,
+        items: impl Iterator<Item = &'a ItemId>,
+    ) -> Self {
+        let mut taken = HashMap::new();
+        for item in items {
+            *taken.entry(paths.row(*item)).or_default() += 1;
+        }
+        // At most N paths are full and at most N items look for room: whoever knows 2 N paths
+        // knows room for itself whatever the others take.
+        let all = usize::try_from(space.capacity()).unwrap_or(usize::MAX);
+        Self {
+            taken,
+            enough: all.min(FIRST_OPTIONS.max(2 * paths.len())),
+        }
+    }
+}
+
+/// The outcome of a contest.
+pub(super) struct Settled {
+    /// Items that leave their native path.
+    moves: Vec<(ItemId, Box<[Code]>)>,
+    /// What the moves add to the total squared distance.
+    pub(super) added_distance: f64,
+    /// What the total is too high by at most.
+    pub(super) slack: f64,
+    /// The longest list of candidates.
+    pub(super) candidates: usize,
+}
+
+impl Settled {
+    pub(super) fn write(&self, paths: &mut CodeMatrix) {
+        for (item, path) in &self.moves {
+            paths.row_mut(*item).copy_from_slice(path);
+        }
+    }
+}
+
+/// Paths that the items of a class may take, besides their native one.
+struct Options {
+    /// Path, squared distance, room.
+    paths: Vec<(Box<[Code]>, f32, u32)>,
+    /// The least distance of a path that is not listed, if there are any.
+    beyond: Option<f32>,
+}
+
+/// Buffers of one thread, `[K_last]` each.
+#[derive(Default)]
+struct Scratch {
+    distances: Vec<f32>,
+    rooms: Vec<u32>,
+    nearest: Vec<(f32, Code)>,
+}
+
+impl<'a> Contest<'a> {
+    pub(super) fn new(
+        rules: &'a OptimalAssigner,
+        draft: &'a Draft<'a>,
+        prefixes: &[Prefix<'a>],
+        elsewhere: Option<Elsewhere<'a>>,
+    ) -> Self {
+        let mut contest = Self {
+            rules,
+            draft,
+            residents: Vec::new(),
+            classes: Vec::new(),
+            rows: Vec::new(),
+            columns: IndexSet::new(),
+            capacities: Vec::new(),
+            elsewhere,
+        };
+        let paths = draft.paths();
+        for prefix in prefixes {
+            let mut residents = Vec::new();
+            for natives in prefix.chunk_by(|&a, &b| paths.row(a) == paths.row(b)) {
+                if natives.len() > rules.capacity() || !rules.counts_moves() {
+                    contest.enter(natives);
+                }
+                if rules.counts_moves() {
+                    let path = paths.row(natives[0]);
+                    residents.push((path[path.len() - 1], natives.len() as u32));
+                }
+            }
+            contest.residents.push(residents);
+        }
+        contest
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Adds the natives of one path, a row for each class of identical ones.
+    fn enter(&mut self, natives: &[ItemId]) {
+        let native = self.draft.paths().row(natives[0]);
+        let column = self.column(native.into(), self.rules.capacity.get());
+        let first = self.classes.len();
+        for &item in natives {
+            // Twins are mostly neighbours, and a missed one costs time only: a look at the
+            // latest few classes is enough.
+            let mut latest = self.classes[first..].iter_mut().rev().take(8);
+            match latest.find(|class| identical(self.draft, class.items[0], item)) {
+                Some(class) => class.items.push(item),
+                None => self.classes.push(Class {
+                    items: vec![item],
+                    prefix: self.residents.len(),
+                    listed: 0,
+                }),
+            }
+        }
+        for class in &self.classes[first..] {
+            let fare = Fare {
+                moves: false,
+                distance: self.draft.costs()[class.items[0].index()],
+            };
+            self.rows.push(Row {
+                supply: class.items.len() as u32,
+                edges: vec![Edge { column, fare }],
+                beyond: None,
+            });
+        }
+    }
+
+    /// The column of a path, which has room for so many items when it is first seen.
+    fn column(&mut self, path: Box<[Code]>, room: u32) -> u32 {
+        let (column, new) = self.columns.insert_full(path);
+        if new {
+            self.capacities.push(room);
+        }
+        column as u32
+    }
+
+    /// Finds the best places, with as many options as that takes.
+    pub(super) fn settle(mut self) -> Result<Settled> {
+        let mut short: Vec<usize> = (0..self.rows.len()).collect();
+        loop {
+            self.list_more(&short)?;
+            let problem = Transport::new(&self.rows, &self.capacities);
+            short = match problem.solve() {
+                Err(stuck) => stuck,
+                Ok(plan) => match problem.unproven(&plan) {
+                    none if none.is_empty() => return Ok(self.settled(&problem, &plan)),
+                    unproven => unproven,
+                },
+            };
+        }
+    }
+
+    /// Doubles the options of some rows.
+    fn list_more(&mut self, rows: &[usize]) -> Result<()> {
+        let enough = self
+            .elsewhere
+            .as_ref()
+            .map_or(0, |elsewhere| elsewhere.enough);
+        let most = enough.max(self.last_codes());
+        for batch in rows.chunks(BATCH) {
+            for &row in batch {
+                let class = &mut self.classes[row];
+                if class.listed == most {
+                    return Err(too_few(class.items[0], 0, 1)); // see `Elsewhere::enough`
+                }
+                class.listed = (2 * class.listed).clamp(FIRST_OPTIONS.min(most), most);
+            }
+            let options: Vec<Options> = batch
+                .par_iter()
+                .map_init(Scratch::default, |scratch, &row| {
+                    self.options(&self.classes[row], scratch)
+                })
+                .collect::<Result<_>>()?;
+            for (&row, options) in batch.iter().zip(options) {
+                self.set_options(row, options);
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces all edges of a row but the first, which leads to the native path.
+    fn set_options(&mut self, row: usize, options: Options) {
+        let moves = self.rules.counts_moves();
+        let fare = |distance| Fare { moves, distance };
+        let mut edges = vec![self.rows[row].edges[0]];
+        for (path, distance, room) in options.paths {
+            edges.push(Edge {
+                column: self.column(path, room),
+                fare: fare(distance),
+            });
+        }
+        self.rows[row].edges = edges;
+        self.rows[row].beyond = options.beyond.map(fare);
+    }
+
+    fn options(&self, class: &Class, scratch: &mut Scratch) -> Result<Options> {
+        let mut options = self.own_options(class, scratch)?;
+        if let Some(elsewhere) = &self.elsewhere {
+            self.add_candidates(class, elsewhere, &mut options)?;
+        }
+        Ok(options)
+    }
+
+    /// The nearest last-level codes with room of the class's own prefix, native path excepted.
+    fn own_options(&self, class: &Class, scratch: &mut Scratch) -> Result<Options> {
+        let Scratch {
+            distances,
+            rooms,
+            nearest,
+        } = scratch;
+        let (item, native) = (class.items[0], self.draft.paths().row(class.items[0]));
+        let (last, prefix) = native.split_last().expect("a path has a code");
+        distances.resize(self.last_codes(), 0.0);
+        self.draft.distances().last_level(item, prefix, distances);
+        check_distances(item, distances)?;
+
+        rooms.clear();
+        rooms.resize(self.last_codes(), self.rules.capacity.get());
+        for &(code, natives) in &self.residents[class.prefix] {
+            rooms[code.index()] = rooms[code.index()].saturating_sub(natives);
+        }
+        rooms[last.index()] = 0;
+
+        nearest.clear();
+        nearest.extend(
+            (0..=u16::MAX)
+                .zip(&*distances)
+                .filter_map(|(code, &distance)| {
+                    (rooms[usize::from(code)] > 0).then_some((distance, Code(code)))
+                }),
+        );
+        let by_distance =
+            |a: &(f32, Code), b: &(f32, Code)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
+        let mut beyond = None;
+        if class.listed < nearest.len() {
+            nearest.select_nth_unstable_by(class.listed, by_distance);
+            beyond = Some(nearest[class.listed].0);
+            nearest.truncate(class.listed);
+        }
+        nearest.sort_unstable_by(by_distance);
+        let path = |code| prefix.iter().copied().chain([code]).collect();
+        let paths = nearest
+            .iter()
+            .map(|&(distance, code)| (path(code), distance, rooms[code.index()]))
+            .collect();
+        Ok(Options { paths, beyond })
+    }
+
+    /// Those of the class's candidate paths that lie in other prefixes and have room.
+    fn add_candidates(
+        &self,
+        class: &Class,
+        elsewhere: &Elsewhere,
+        options: &mut Options,
+    ) -> Result<()> {
+        let (item, space) = (class.items[0], self.draft.space());
+        let expected = class.listed.min(elsewhere.enough);
+        let mut candidates = self.draft.distances().candidates(item, expected);
+        candidates.retain(|(path, _)| space.contains(path));
+        if candidates.len() < expected {
+            return Err(too_few(item, candidates.len(), expected));
+        }
+        if class.listed < WORTHWHILE.min(elsewhere.enough) {
+            let farthest = candidates.last().map_or(0.0, |(_, distance)| *distance);
+            options.beyond = Some(options.beyond.map_or(farthest, |own| own.min(farthest)));
+        }
+        let last = space.levels() - 1;
+        let prefix = &self.draft.paths().row(item)[..last];
+        for (path, distance) in candidates {
+            check_distances(item, &[distance])?;
+            let taken = elsewhere.taken.get(&*path).copied().unwrap_or(0);
+            let room = self.rules.capacity.get().saturating_sub(taken);
+            if path[..last] != *prefix && room > 0 {
+                options.paths.push((path.0, distance, room));
+            }
+        }
+        Ok(())
+    }
+
+    fn last_codes(&self) -> usize {
+        let space = self.draft.space();
+        space.size(space.levels() - 1)
+    }
+
+    fn settled(&self, problem: &Transport, plan: &Plan) -> Settled {
+        let mut settled = Settled {
+            moves: Vec::new(),
+            added_distance: 0.0,
+            slack: problem.slack(plan),
+            candidates: 0,
+        };
+        for (row, (class, content)) in self.classes.iter().zip(&self.rows).enumerate() {
+            let mut choices = plan.choices(row).to_vec();
+            // In order of the edges: the first keys stay, if any do, the next go nearest.
+            choices.sort_unstable();
+            let native = content.edges[0];
+            for (&item, choice) in class.items.iter().zip(choices) {
+                let edge = content.edges[choice as usize];
+                if edge.column != native.column {
+                    let path = &self.columns[edge.column as usize];
+                    settled.moves.push((item, path.clone()));
+                    settled.added_distance +=
+                        f64::from(edge.fare.distance) - f64::from(native.fare.distance);
+                }
+            }
+            if self.elsewhere.is_some() {
+                settled.candidates = settled.candidates.max(class.listed);
+            }
+        }
+        settled
+    }
+}
+
+/// Whether two items of one path are the same point.
+fn identical(draft: &Draft, a: ItemId, b: ItemId) -> bool {
+    let costs = draft.costs();
+    costs[a.index()] == costs[b.index()] && draft.distances().identical(a, b)
+}
+
+fn too_few(item: ItemId, got: usize, expected: usize) -> Error {
+    Error::Candidates {
+        item: item.index(),
+        got,
+        expected,
+    }
+}

@@ -1,0 +1,386 @@
+//! The one solver of all exact assignments: a sparse transportation problem.
+//!
+//! *Rows* are classes of identical items, each with a supply (its number of items); *columns*
+//! are paths with room for a number of items. An edge joins a row to a column its items may
+//! take. All items must be placed, at least total [`Cost`].
+//!
+//! Solved by successive shortest augmenting paths with dual prices: Jonker and Volgenant,
+//! *A shortest augmenting path algorithm for dense and sparse linear assignment problems*,
+//! Computing 38 (1987), with supplies and capacities as in Ahuja, Magnanti and Orlin,
+//! *Network Flows* (1993), section 9.7. Item by item, Dijkstra's search walks from the item's
+//! row along an edge to a column; if that is full, on to the rows of the items it holds,
+//! which could leave it; and so on to the nearest column with room. Then every item on the
+//! walk moves one step:
+//!
+//! ```text
+//! before   new item ···> column 4 (full) ─── item x ···> column 7 (room)
+//! after    new item ───  column 4                        column 7 ─── item x
+//! ```
+//!
+//! The duals `u` (rows) and `v <= 0` (columns) keep `cost - u - v >= 0` on every edge and
+//! `= 0` where an item lies, so no search meets a negative edge. They are also the proof: by
+//! weak duality `sum(supply * u) + sum(capacity * v)` is at most the cost of *any* placement,
+//! see [`Transport::bound`].
+//!
+//! A search touches only what is nearer than the nearest column with room, so a problem whose
+//! items rarely compete takes about linear time; the worst case is `O(N E log E)` for `N`
+//! items and `E` edges. A thousand identical items are one row, whose edges a search reads
+//! once instead of a thousand times.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::cost::{Cost, Scale};
+
+/// What one item pays for a path.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fare {
+    /// Whether the item is counted as moved.
+    pub(crate) moves: bool,
+    pub(crate) distance: f32,
+}
+
+/// A column that the items of a row may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Edge {
+    pub(crate) column: u32,
+    pub(crate) fare: Fare,
+}
+
+/// Items with the same edges.
+#[derive(Debug, Clone)]
+pub(crate) struct Row {
+    pub(crate) supply: u32,
+    pub(crate) edges: Vec<Edge>,
+    /// What an edge not listed here costs at least; none if all are listed. While the row's
+    /// dual stays within it, no unlisted edge can lower the total.
+    pub(crate) beyond: Option<Fare>,
+}
+
+/// The problem.
+#[derive(Debug)]
+pub(crate) struct Transport<'a> {
+    rows: &'a [Row],
+    /// Items each column has room for.
+    capacities: &'a [u32],
+    scale: Scale,
+}
+
+/// A placement of all items, and the column duals `v` that prove its cost.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// The chosen edge (its place in the row) of every item, row after row.
+    choices: Vec<u32>,
+    /// First item of each row.
+    starts: Vec<usize>,
+    prices: Vec<Cost>,
+}
+
+impl Plan {
+    /// The edges chosen by the items of a row.
+    pub(crate) fn choices(&self, row: usize) -> &[u32] {
+        &self.choices[self.starts[row]..self.starts[row + 1]]
+    }
+}
+
+impl<'a> Transport<'a> {
+    pub(crate) fn new(rows: &'a [Row], capacities: &'a [u32]) -> Self {
+        let edges = rows.iter().flat_map(|row| &row.edges);
+        let max = edges.fold(0.0, |max, edge| edge.fare.distance.max(max));
+        Self {
+            rows,
+            capacities,
+            scale: Scale::up_to(max),
+        }
+    }
+
+    fn price(&self, fare: Fare) -> Cost {
+        Cost {
+            moves: fare.moves.into(),
+            distance: self.scale.to_units(fare.distance),
+        }
+    }
+
+    /// The total cost of a plan.
+    fn cost(&self, plan: &Plan) -> Cost {
+        let mut total = Cost::ZERO;
+        for (row, content) in self.rows.iter().enumerate() {
+            for &edge in plan.choices(row) {
+                total += self.price(content.edges[edge as usize].fare);
+            }
+        }
+        total
+    }
+
+    /// A cost that no placement can beat, unlisted edges included.
+    ///
+    /// Reads the costs and the plan's prices only, and trusts neither its choices nor its
+    /// search: whatever prices come in, they are cut to `v <= 0` and each row's dual is the
+    /// largest that they allow, so the duals are feasible by construction.
+    fn bound(&self, plan: &Plan) -> Cost {
+        let mut total = Cost::ZERO;
+        for row in self.rows {
+            let dual = self.dual(row, &plan.prices);
+            let beyond = row.beyond.map_or(dual, |fare| self.price(fare));
+            total += dual.min(beyond) * row.supply;
+        }
+        for (&price, &capacity) in plan.prices.iter().zip(self.capacities) {
+            total += price.min(Cost::ZERO) * capacity;
+        }
+        total
+    }
+
+    /// What a plan costs too much at most, as a squared distance; infinite if its moves might
+    /// be too many.
+    pub(crate) fn slack(&self, plan: &Plan) -> f64 {
+        let slack = self.cost(plan) - self.bound(plan);
+        match slack.moves {
+            0 => self.scale.to_distance(slack.distance),
+            _ => f64::INFINITY,
+        }
+    }
+
+    /// The largest dual that the listed edges of a row allow.
+    fn dual(&self, row: &Row, prices: &[Cost]) -> Cost {
+        let reduced =
+            |edge: &Edge| self.price(edge.fare) - prices[edge.column as usize].min(Cost::ZERO);
+        row.edges.iter().map(reduced).min().unwrap_or(Cost::MAX)
+    }
+
+    /// The rows for which an edge not listed might be worth its cost.
+    pub(crate) fn unproven(&self, plan: &Plan) -> Vec<usize> {
+        let unproven = |row: &Row| {
+            row.beyond
+                .is_some_and(|fare| self.price(fare) < self.dual(row, &plan.prices))
+        };
+        (0..self.rows.len())
+            .filter(|&row| unproven(&self.rows[row]))
+            .collect()
+    }
+
+    /// An optimal plan, or else the rows that stand in each other's way: all the columns they
+    /// list are full of their own items (a violation of Hall's condition).
+    ///
+    /// Deterministic; among equal plans the order of rows, edges and columns decides.
+    pub(crate) fn solve(&self) -> Result<Plan, Vec<usize>> {
+        let mut search = Search::new(self);
+        for row in 0..self.rows.len() {
+            for item in search.starts[row]..search.starts[row + 1] {
+                if !search.place(item as u32) {
+                    break;
+                }
+            }
+        }
+        search.finish()
+    }
+}
+
+/// No item, no edge.
+const NONE: u32 = u32::MAX;
+
+/// The state of [`Transport::solve`].
+struct Search<'a> {
+    problem: &'a Transport<'a>,
+    row_of: Vec<u32>,
+    starts: Vec<usize>,
+    /// `u`, by row.
+    duals: Vec<Cost>,
+    /// `v`, by column.
+    prices: Vec<Cost>,
+    /// By item: the chosen edge, or `NONE`.
+    choices: Vec<u32>,
+    /// The items of a column as a linked list: its first item, and by item the next.
+    first: Vec<u32>,
+    next: Vec<u32>,
+    load: Vec<u32>,
+    /// Columns from which no room can be reached, and the rows that found out.
+    closed: Vec<bool>,
+    stuck: Vec<usize>,
+
+    // One Dijkstra search: distances (`Cost::MAX` if not reached) and how they were reached.
+    column_distance: Vec<Cost>,
+    /// By column: the item that would come, and its edge.
+    arrival: Vec<(u32, u32)>,
+    reached_columns: Vec<u32>,
+    row_distance: Vec<Cost>,
+    reached_rows: Vec<u32>,
+    queue: BinaryHeap<Reverse<(Cost, u32)>>,
+}
+
+impl<'a> Search<'a> {
+    fn new(problem: &'a Transport<'a>) -> Self {
+        let (rows, columns) = (problem.rows, problem.capacities.len());
+        let mut row_of = Vec::new();
+        let mut starts = vec![0];
+        for (row, content) in rows.iter().enumerate() {
+            row_of.resize(row_of.len() + content.supply as usize, row as u32);
+            starts.push(row_of.len());
+        }
+        let prices = vec![Cost::ZERO; columns];
+        Self {
+            duals: rows.iter().map(|row| problem.dual(row, &prices)).collect(),
+            prices,
+            choices: vec![NONE; row_of.len()],
+            first: vec![NONE; columns],
+            next: vec![NONE; row_of.len()],
+            load: vec![0; columns],
+            closed: vec![false; columns],
+            stuck: Vec::new(),
+            column_distance: vec![Cost::MAX; columns],
+            arrival: vec![(NONE, NONE); columns],
+            reached_columns: Vec::new(),
+            row_distance: vec![Cost::MAX; rows.len()],
+            reached_rows: Vec::new(),
+            queue: BinaryHeap::new(),
+            problem,
+            row_of,
+            starts,
+        }
+    }
+
+    fn finish(mut self) -> Result<Plan, Vec<usize>> {
+        if self.stuck.is_empty() {
+            return Ok(Plan {
+                choices: self.choices,
+                starts: self.starts,
+                prices: self.prices,
+            });
+        }
+        self.stuck.sort_unstable();
+        self.stuck.dedup();
+        Err(self.stuck)
+    }
+
+    /// Places one more item; false if no room can be reached.
+    fn place(&mut self, item: u32) -> bool {
+        let room = self.nearest_room(item);
+        match room {
+            Some((distance, column)) => {
+                self.update_duals(distance);
+                self.shift(column);
+            }
+            None => {
+                self.stuck
+                    .extend(self.reached_rows.iter().map(|&row| row as usize));
+                for &column in &self.reached_columns {
+                    self.closed[column as usize] = true;
+                }
+            }
+        }
+        self.forget();
+        room.is_some()
+    }
+
+    /// Dijkstra from an item to the nearest column with room, on reduced costs.
+    fn nearest_room(&mut self, item: u32) -> Option<(Cost, u32)> {
+        let mut room = None;
+        self.visit(item, Cost::ZERO, &mut room);
+        while let Some(Reverse((distance, column))) = self.queue.pop() {
+            if room.is_some_and(|(nearest, _)| nearest <= distance) {
+                break;
+            }
+            if self.column_distance[column as usize] < distance {
+                continue; // reached again, nearer, since it was queued
+            }
+            let mut holder = self.first[column as usize];
+            while holder != NONE {
+                if self.row_distance[self.row_of[holder as usize] as usize] == Cost::MAX {
+                    self.visit(holder, distance, &mut room);
+                }
+                holder = self.next[holder as usize];
+            }
+        }
+        room
+    }
+
+    /// Reads the edges of an item that could move at `distance`.
+    fn visit(&mut self, item: u32, distance: Cost, room: &mut Option<(Cost, u32)>) {
+        let row = self.row_of[item as usize] as usize;
+        self.row_distance[row] = distance;
+        self.reached_rows.push(row as u32);
+        let base = distance - self.duals[row];
+        let problem = self.problem;
+        for (at, edge) in problem.rows[row].edges.iter().enumerate() {
+            let column = edge.column as usize;
+            if self.closed[column] {
+                continue;
+            }
+            let reach = base + problem.price(edge.fare) - self.prices[column];
+            let beaten = room.is_some_and(|(nearest, _)| nearest <= reach);
+            if beaten || self.column_distance[column] <= reach {
+                continue;
+            }
+            if self.column_distance[column] == Cost::MAX {
+                self.reached_columns.push(edge.column);
+            }
+            self.column_distance[column] = reach;
+            self.arrival[column] = (item, at as u32);
+            if self.load[column] < self.problem.capacities[column] {
+                *room = Some((reach, edge.column));
+            } else {
+                self.queue.push(Reverse((reach, edge.column)));
+            }
+        }
+    }
+
+    /// Shifts the duals so that the walk to the room, at `distance`, costs nothing.
+    fn update_duals(&mut self, distance: Cost) {
+        for &row in &self.reached_rows {
+            self.duals[row as usize] += distance - self.row_distance[row as usize];
+        }
+        for &column in &self.reached_columns {
+            let reached = self.column_distance[column as usize];
+            if reached < distance {
+                self.prices[column as usize] -= distance - reached;
+            }
+        }
+    }
+
+    /// Moves every item on the walk to the column with room one step on.
+    fn shift(&mut self, room: u32) {
+        self.load[room as usize] += 1;
+        let mut column = room;
+        loop {
+            let (item, edge) = self.arrival[column as usize];
+            let left = self.leave(item);
+            self.choices[item as usize] = edge;
+            self.next[item as usize] = self.first[column as usize];
+            self.first[column as usize] = item;
+            match left {
+                Some(left) => column = left,
+                None => return,
+            }
+        }
+    }
+
+    /// Takes an item out of the column it lies in, if it lies in one.
+    fn leave(&mut self, item: u32) -> Option<u32> {
+        let edge = self.choices[item as usize];
+        if edge == NONE {
+            return None;
+        }
+        let row = self.row_of[item as usize] as usize;
+        let column = self.problem.rows[row].edges[edge as usize].column;
+        let after = self.next[item as usize];
+        if self.first[column as usize] == item {
+            self.first[column as usize] = after;
+        } else {
+            let mut before = self.first[column as usize];
+            while self.next[before as usize] != item {
+                before = self.next[before as usize];
+            }
+            self.next[before as usize] = after;
+        }
+        Some(column)
+    }
+
+    fn forget(&mut self) {
+        for row in self.reached_rows.drain(..) {
+            self.row_distance[row as usize] = Cost::MAX;
+        }
+        for column in self.reached_columns.drain(..) {
+            self.column_distance[column as usize] = Cost::MAX;
+        }
+        self.queue.clear();
+    }
+}

@@ -1,0 +1,200 @@
+use std::num::NonZeroU32;
+
+use rayon::prelude::*;
+
+use super::certificate::{Certificate, Objective, Scope, Stage};
+use super::contest::{Contest, Elsewhere, Settled};
+use super::{Assigner, Assignment, by_path, check_keys};
+use crate::{Draft, Error, ItemId, ItemKeys, Result};
+
+/// The fewest moves, then the least total squared distance, with a proof.
+///
+/// **Stage A** settles every prefix (the first `L - 1` codes) whose items fit its last-level
+/// codes: alone, in parallel, over all these codes. **Stage B** settles the items of all
+/// overfull prefixes together: they may take the last-level codes of their own prefix and,
+/// elsewhere, those of their candidate paths that have room. Lists of candidates begin short and
+/// double for the items that cannot be placed, so that any draft within capacity is assigned.
+/// [`Scope::Global`] treats all prefixes as if they were overfull.
+///
+/// ```
+/// use semantic_id::{Assigner, Code, CodeMatrix, CodeSpace, Draft, ItemKeys, OptimalAssigner};
+/// # use semantic_id::{Distances, ItemId, SemanticId};
+/// # struct Line;
+/// # impl Distances for Line {
+/// #     fn path(&self, item: ItemId, path: &[Code]) -> f32 {
+/// #         (item.0 as f32 * 0.1 - f32::from(path[0].0)).powi(2)
+/// #     }
+/// #     fn last_level(&self, item: ItemId, _: &[Code], out: &mut [f32]) {
+/// #         for (code, out) in out.iter_mut().enumerate() {
+/// #             *out = self.path(item, &[Code(code as u16)]);
+/// #         }
+/// #     }
+/// #     fn candidates(&self, _: ItemId, _: usize) -> Vec<(SemanticId, f32)> {
+/// #         Vec::new()
+/// #     }
+/// # }
+/// // Items at 0.0, 0.1 and 0.2 on a line, codes at 0, 1, 2 and 3: all want code 0.
+/// let space = CodeSpace::new(vec![4])?;
+/// let native = CodeMatrix::new(vec![Code(0); 3], 1)?;
+/// let draft = Draft::new(space, native, vec![0.0, 0.01, 0.04], &Line)?;
+///
+/// let assignment = OptimalAssigner::default().assign(&draft, &ItemKeys::numbered(3)?)?;
+///
+/// let codes: Vec<u16> = assignment.paths().rows().map(|path| path[0].0).collect();
+/// assert_eq!(codes, [0, 1, 2]);
+/// assert_eq!(assignment.moved(), 2);
+/// assert!(assignment.certificate().is_some_and(|proof| proof.optimal));
+/// # Ok::<(), semantic_id::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// [`Error::OverCapacity`] if the items outnumber `capacity * prod K_l`;
+/// [`Error::BadDistance`] and [`Error::Candidates`] if the draft's geometry breaks its word.
+///
+/// # Complexity
+///
+/// Sorting, `O(N log N)`; then, as a rule, about linear in the items of colliding paths, and
+/// memory for some ten options each. With [`Objective::Distance`] all items take part. The
+/// worst case, a space that is nearly full, is that of dense assignment, cubic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OptimalAssigner {
+    /// Items allowed on one path.
+    pub capacity: NonZeroU32,
+    /// What competes with what.
+    pub scope: Scope,
+    /// What is minimised.
+    pub objective: Objective,
+}
+
+impl Default for OptimalAssigner {
+    fn default() -> Self {
+        Self {
+            capacity: NonZeroU32::MIN,
+            scope: Scope::default(),
+            objective: Objective::default(),
+        }
+    }
+}
+
+impl Assigner for OptimalAssigner {
+    fn assign(&self, draft: &Draft, keys: &ItemKeys) -> Result<Assignment> {
+        check_keys(draft, keys)?;
+        self.check_capacity(draft)?;
+        let order = by_path(draft.paths(), keys);
+        let (fitting, overfull) = self.split(draft, &order);
+
+        let mut paths = draft.paths().clone();
+        let mut settled: Vec<Settled> = fitting
+            .par_iter()
+            .map(|&prefix| Contest::new(self, draft, &[prefix], None))
+            .filter(|contest| !contest.is_empty())
+            .map(Contest::settle)
+            .collect::<Result<_>>()?;
+        settled.iter().for_each(|part| part.write(&mut paths));
+        if !overfull.is_empty() {
+            let placed = fitting.iter().copied().flatten();
+            let waiting = overfull.iter().copied().flatten();
+            // Where moves are not counted, those that wait hold no path yet.
+            let taken = placed.chain(waiting.filter(|_| self.counts_moves()));
+            let elsewhere = Elsewhere::new(draft.space(), &paths, taken);
+            let part = Contest::new(self, draft, &overfull, Some(elsewhere)).settle()?;
+            part.write(&mut paths);
+            settled.push(part);
+        }
+
+        let added_distance = settled.iter().map(|part| part.added_distance).sum();
+        let space = draft.space().clone();
+        let mut assignment =
+            Assignment::new(space, paths, self.capacity())?.moved_from(draft, added_distance);
+        assignment.certificate = Some(Certificate {
+            stages: self.stages(!fitting.is_empty(), !overfull.is_empty()),
+            ..self.certify(draft, &order, &assignment, &settled)
+        });
+        Ok(assignment)
+    }
+}
+
+/// The items of one prefix, by path, then key.
+pub(super) type Prefix<'a> = &'a [ItemId];
+
+impl OptimalAssigner {
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity.get() as usize
+    }
+
+    pub(super) fn counts_moves(&self) -> bool {
+        self.objective == Objective::MovesThenDistance
+    }
+
+    fn check_capacity(&self, draft: &Draft) -> Result<()> {
+        let (items, space) = (draft.paths().len(), draft.space());
+        let capacity = space.capacity().saturating_mul(self.capacity.get().into());
+        if items as u128 > capacity {
+            return Err(Error::OverCapacity {
+                items,
+                capacity,
+                sizes: space.to_string(),
+                per_path: self.capacity(),
+            });
+        }
+        Ok(())
+    }
+
+    /// The prefixes to settle alone, and those to settle together.
+    fn split<'a>(&self, draft: &Draft, order: &'a [ItemId]) -> (Vec<Prefix<'a>>, Vec<Prefix<'a>>) {
+        let last = draft.space().levels() - 1;
+        let prefix = |item: &ItemId| &draft.paths().row(*item)[..last];
+        let room = draft.space().size(last).saturating_mul(self.capacity());
+        order
+            .chunk_by(|a, b| prefix(a) == prefix(b))
+            .partition(|items| self.scope == Scope::Prefix && items.len() <= room)
+    }
+
+    fn stages(&self, fitting: bool, overfull: bool) -> Vec<Stage> {
+        let last = match self.scope {
+            Scope::Prefix => Stage::Overfull,
+            Scope::Global => Stage::Global,
+        };
+        let stages = [(fitting, Stage::Prefix), (overfull, last)];
+        let ran = stages.into_iter().filter(|(ran, _)| *ran);
+        ran.map(|(_, stage)| stage).collect()
+    }
+
+    fn certify(
+        &self,
+        draft: &Draft,
+        order: &[ItemId],
+        assignment: &Assignment,
+        settled: &[Settled],
+    ) -> Certificate {
+        // Summed in the order of paths and keys, not of the input.
+        let costs = order.iter().map(|item| draft.costs()[item.index()]);
+        let cost = costs.map(f64::from).sum::<f64>() + assignment.added_distance;
+        let slack: f64 = settled.iter().map(|part| part.slack).sum();
+        let lower_bound = (cost - slack).max(0.0);
+        let crowds = order.chunk_by(|&a, &b| draft.paths().row(a) == draft.paths().row(b));
+        let excess = crowds.map(|natives| natives.len().saturating_sub(self.capacity()));
+        Certificate {
+            scope: self.scope,
+            objective: self.objective,
+            capacity: self.capacity.get(),
+            stages: Vec::new(),
+            candidates: settled
+                .iter()
+                .map(|part| part.candidates)
+                .max()
+                .unwrap_or(0),
+            optimal: slack == 0.0,
+            moves: assignment.moved,
+            moves_bound: excess.sum(),
+            cost,
+            lower_bound,
+            gap: if cost > 0.0 {
+                (cost - lower_bound) / cost
+            } else {
+                0.0
+            },
+        }
+    }
+}
