@@ -1,0 +1,36 @@
+# `make demo` shows that it works, `make test` tests it. One profile and one selection of
+# packages and features serve all targets: without --all-targets, `build` would turn off
+# features that only tests ask for, and a third of the dependencies be compiled twice.
+TORCH = settings=$$(scripts/libtorch.sh) && eval "$$settings"
+ALL = --release --workspace
+
+.PHONY: build demo test bench lint doc imports fuzz
+
+build:
+	@$(TORCH) && cargo build $(ALL) --all-targets
+
+demo: build
+	@scripts/demo.sh
+
+test:
+	@$(TORCH) && if cargo nextest --version >/dev/null 2>&1; \
+	  then cargo nextest run $(ALL); \
+	  else cargo test $(ALL) --lib --bins --tests; fi
+	@# Cargo gives doctests no rpath.
+	@$(TORCH) && LD_LIBRARY_PATH="$${LIBTORCH:+$$LIBTORCH/lib:}$$LD_LIBRARY_PATH" cargo test $(ALL) --doc
+
+bench:
+	@$(TORCH) && cargo bench --workspace
+
+lint:
+	@cargo fmt --all --check
+	@$(TORCH) && cargo clippy $(ALL) --all-targets -- -D warnings
+
+doc:
+	@$(TORCH) && RUSTDOCFLAGS='-D warnings' cargo doc $(ALL) --no-deps
+
+imports:
+	@scripts/check_imports.sh
+
+fuzz:
+	@if [ -f fuzz/Cargo.toml ]; then cargo build --release --manifest-path fuzz/Cargo.toml; fi

@@ -1,0 +1,32 @@
+//! The commands, one file each. A new one is a `mod` line and a line in the list below.
+
+mod completions;
+mod embed;
+
+use clap::Subcommand;
+
+use crate::console::Console;
+
+/// Makes the subcommands out of `Name(arguments)` pairs; the documentation of
+/// the arguments is the command's help, their method `run` is the command.
+macro_rules! commands {
+    ($($name:ident($arguments:ty),)*) => {
+        #[derive(Debug, Subcommand)]
+        pub(crate) enum Command {
+            $($name($arguments),)*
+        }
+
+        impl Command {
+            pub(crate) fn run(&self, console: &Console) -> anyhow::Result<()> {
+                match self {
+                    $(Self::$name(arguments) => arguments.run(console),)*
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    Embed(embed::Embed),
+    Completions(completions::Completions),
+}
