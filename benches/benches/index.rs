@@ -27,7 +27,10 @@ fn keys(items: u32) -> ItemKeys {
 }
 
 fn build(space: &CodeSpace, codes: &CodeMatrix, keys: &ItemKeys) -> ItemIndex<Vec<u8>> {
-    let info = IndexInfo::new(TokenFormat::lc_rec(LEVELS), Manifest::new("bench", ().into()));
+    let info = IndexInfo::new(
+        TokenFormat::lc_rec(LEVELS),
+        Manifest::new("bench", ().into()),
+    );
     ItemIndex::build(space, codes, keys, 1, info).expect("distinct paths")
 }
 
