@@ -3,6 +3,7 @@
 //! Every command resolves its arguments, calls a library and prints. Exit
 //! status: 0 done, 1 the data or a check failed, 2 wrong usage.
 
+mod artefact;
 mod commands;
 mod console;
 mod encoder;

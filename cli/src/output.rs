@@ -15,6 +15,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, bail, ensure};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use tempfile::{NamedTempFile, TempDir};
 
 /// Exit status of a command that was interrupted, as shells give it.
@@ -34,15 +36,18 @@ fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {
 
 /// Makes Ctrl-C and SIGTERM remove what is unfinished before the process ends.
 pub(crate) fn discard_unfinished_on_interrupt() -> anyhow::Result<()> {
-    ctrlc::set_handler(|| {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot handle interrupts")?;
+    std::thread::spawn(move || {
+        signals.forever().next();
         let unfinished = unfinished();
         for path in unfinished.iter() {
             // There is nobody left to tell.
             let _ = fs::remove_file(path).or_else(|_| fs::remove_dir_all(path));
         }
-        std::process::exit(INTERRUPTED);
-    })
-    .context("cannot handle interrupts")
+        // Not `std::process::exit`: that would take libtorch down under a training that runs.
+        signal_hook::low_level::exit(INTERRUPTED);
+    });
+    Ok(())
 }
 
 /// The entry of a temporary place in [`UNFINISHED`].

@@ -11,6 +11,7 @@ use semid_tasks::{Catalogue, ItemFormat, ItemOptions};
 use serde::Serialize;
 use serde_json::json;
 
+use crate::artefact::{beside, name};
 use crate::console::Console;
 use crate::encoder::SentenceEncoder;
 use crate::output::OutputFile;
@@ -216,19 +217,6 @@ impl Embed {
 struct Counts {
     without_text: usize,
     truncated: usize,
-}
-
-/// `EMB.npy` -> `EMB.npy.{ending}`.
-fn beside(out: &Path, ending: &str) -> PathBuf {
-    let mut path = out.as_os_str().to_owned();
-    path.push(".");
-    path.push(ending);
-    path.into()
-}
-
-fn name(path: &Path) -> String {
-    let name = path.file_name().unwrap_or(path.as_os_str());
-    name.to_string_lossy().into_owned()
 }
 
 impl fmt::Display for Report {

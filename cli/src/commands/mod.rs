@@ -1,7 +1,14 @@
 //! The commands, one file each. A new one is a `mod` line and a line in the list below.
 
+mod check;
 mod completions;
 mod embed;
+mod export;
+mod import;
+mod index;
+mod inspect;
+mod train;
+mod verify;
 
 use clap::Subcommand;
 
@@ -28,5 +35,12 @@ macro_rules! commands {
 
 commands! {
     Embed(embed::Embed),
+    Train(train::Train),
+    Index(index::Index),
+    Check(check::Check),
+    Inspect(inspect::Inspect),
+    Import(import::Import),
+    Export(export::Export),
+    Verify(verify::Verify),
     Completions(completions::Completions),
 }

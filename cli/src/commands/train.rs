@@ -1,6 +1,7 @@
 use std::fmt;
 use std::fs;
 use std::io::Write;
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -56,6 +57,10 @@ pub(crate) struct Train {
     /// Where to train: cpu, or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// Threads of libtorch. More can be slower: they wait by spinning. The model depends on
+    /// their number, not on --threads
+    #[arg(long, value_name = "N", default_value = "1")]
+    torch_threads: NonZeroU16,
     /// Go on from MODEL.checkpoint, if it is there
     #[arg(long)]
     resume: bool,
@@ -97,7 +102,7 @@ impl Train {
             .embeddings
             .all()
             .with_context(|| self.embeddings.display().to_string())?;
-        tch::set_num_threads(rayon::current_num_threads() as i32);
+        tch::set_num_threads(self.torch_threads.get().into());
 
         let trained = match config.epochs {
             0 => self.cluster(&config, &embeddings, console)?,
@@ -261,7 +266,7 @@ impl Train {
         let configuration = json!({
             "settings": config,
             "device": self.device,
-            "threads": rayon::current_num_threads(),
+            "torch_threads": self.torch_threads,
         });
         let mut manifest = Manifest::new("train", configuration);
         manifest.seed = Some(config.seed);

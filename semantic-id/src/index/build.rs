@@ -75,7 +75,7 @@ impl<D: AsRef<[u8]>> ItemIndex<D> {
         let mut tensors = self.tensors();
         tensors.push(Tensor::new("alive", Dtype::U8, alive));
         let info = IndexInfo {
-            generation: self.info().generation + 1,
+            generation: self.info().generation.saturating_add(1),
             parent: Some(self.digest()),
             ..self.info().clone()
         };

@@ -100,14 +100,11 @@ impl Layout {
 
     /// Checks that every offsets tensor starts at 0 and ends at the end of what it divides.
     fn check_ends(&self, bytes: &[u8]) -> Result<()> {
-        let roots = self.levels[0].nodes;
-        if roots == 0 {
-            return Err(damaged(
-                "level.0.code",
-                "got no nodes, expected at least 1".into(),
-            ));
-        }
         for (l, level) in self.levels.iter().enumerate() {
+            if level.nodes == 0 || level.nodes > self.items {
+                let problem = format!("got {} nodes, expected 1 to {}", level.nodes, self.items);
+                return Err(damaged(&format!("level.{l}.code"), problem));
+            }
             let children = self.levels.get(l + 1).map_or(self.items, |next| next.nodes);
             let Some(span) = &level.first_child else {
                 equal(&format!("level.{l}.code"), "nodes", level.nodes, children)?;

@@ -1,9 +1,11 @@
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::build::UNSEALED;
 use super::layout::first_child_name;
 use super::{Codes, ItemIndex, Level, U32s, damaged, orphan};
-use crate::{Digest, Result};
+use crate::{Code, Digest, Result};
 
 impl<D: AsRef<[u8]> + Sync> ItemIndex<D> {
     /// Checks everything that [`ItemIndex::open`] left unchecked, on all threads: nodes and
@@ -12,7 +14,7 @@ impl<D: AsRef<[u8]> + Sync> ItemIndex<D> {
     ///
     /// # Errors
     ///
-    /// [`Error::IndexFile`] names the first fault that was found.
+    /// [`Error::IndexFile`](crate::Error::IndexFile) names the first fault that was found.
     pub fn validate(&self) -> Result<()> {
         let levels: Vec<Level<'_>> = (0..self.levels()).filter_map(|l| self.level(l)).collect();
         for (l, level) in levels.iter().enumerate() {
@@ -33,39 +35,35 @@ impl<D: AsRef<[u8]> + Sync> ItemIndex<D> {
 
     /// Siblings have ascending codes of their codebook, or `end`, which no ID starts with.
     fn check_codes(&self, level: usize, siblings: Codes<'_>) -> Result<()> {
-        let name = format!("level.{level}.code");
-        let mut last = None;
-        for code in siblings.iter() {
-            let padding = level > 0 && Some(code) == self.space().end(level);
-            if code.index() >= self.space().size(level) && !padding {
-                let problem = format!("got code {code}, expected codes of {}", self.space());
-                return Err(damaged(&name, problem));
+        let size = self.space().size(level);
+        let beyond = if level == 0 { size } else { size + 1 };
+        let mut least = 0;
+        for code in siblings.iter().map(Code::index) {
+            if code < least || code >= beyond {
+                let problem = format!("code {code} does not ascend, or is not of {size} codes");
+                return Err(damaged(&format!("level.{level}.code"), problem));
             }
-            if last >= Some(code) {
-                let problem = format!("code {code} does not ascend among its siblings");
-                return Err(damaged(&name, problem));
-            }
-            last = Some(code);
+            least = code + 1;
         }
         Ok(())
     }
 
     /// The children of every node of `level` are sound, and padding has only padding below it.
     fn check_children(&self, level: usize, parents: Level<'_>, children: Level<'_>) -> Result<()> {
-        let end = self.space().end(level);
-        let next_end = self.space().end(level + 1);
-        first_error(parents.codes.len(), |node| {
-            let siblings = parents
-                .children(node as u32)
-                .and_then(|span| children.codes.slice(span.start as usize..span.end as usize))
+        let (end, next_end) = (self.space().size(level), self.space().end(level + 1));
+        for_all(parents.codes.len(), |node| {
+            let (code, siblings) = parents
+                .codes
+                .get(node)
+                .zip(parents.children(node as u32))
+                .and_then(|(code, span)| {
+                    let siblings = span.start as usize..span.end as usize;
+                    Some((code, children.codes.slice(siblings)?))
+                })
                 .ok_or_else(|| orphan(level, node as u32))?;
-            let padded = level > 0 && parents.codes.get(node) == end && end.is_some();
-            if padded && !(siblings.len() == 1 && siblings.get(0) == next_end) {
-                let name = format!("level.{}.code", level + 1);
-                return Err(damaged(
-                    &name,
-                    format!("a code follows the end of node {node}"),
-                ));
+            if code.index() == end && !(siblings.len() == 1 && siblings.get(0) == next_end) {
+                let problem = format!("a code follows the end of node {node}");
+                return Err(damaged(&format!("level.{}.code", level + 1), problem));
             }
             self.check_codes(level + 1, siblings)
         })
@@ -75,7 +73,7 @@ impl<D: AsRef<[u8]> + Sync> ItemIndex<D> {
     /// from its item shares that item with no other rank.
     fn check_ranks(&self) -> Result<()> {
         let (items, ranks) = (self.rank_to_item(), self.item_to_rank());
-        first_error(items.len(), |rank| {
+        for_all(items.len(), |rank| {
             let item = items.get(rank);
             if item.and_then(|item| ranks.get(item as usize)) == Some(rank as u32) {
                 return Ok(());
@@ -88,10 +86,10 @@ impl<D: AsRef<[u8]> + Sync> ItemIndex<D> {
     /// Keys are UTF-8, and ascend along their order. This proves two things at once: keys are
     /// distinct, and the order holds every item.
     fn check_keys(&self) -> Result<()> {
-        let text = std::str::from_utf8(self.raw_keys().text)
-            .map_err(|error| damaged("item_key.bytes", error.to_string()))?;
         let keys = self.raw_keys();
-        first_error(self.items(), |row| {
+        let text = std::str::from_utf8(keys.text)
+            .map_err(|error| damaged("item_key.bytes", error.to_string()))?;
+        for_all(self.items(), |row| {
             let (start, end) = (keys.offset(row), keys.offset(row + 1));
             if start <= end && end.is_some_and(|end| text.is_char_boundary(end)) {
                 return Ok(());
@@ -101,13 +99,18 @@ impl<D: AsRef<[u8]> + Sync> ItemIndex<D> {
         })?;
         let order = self.key_order();
         let key = |at: usize| keys.get(order.get(at)? as usize);
-        first_error(self.items(), |at| {
-            let ascends = key(at).is_some_and(|this| at == 0 || key(at - 1) < Some(this));
-            if ascends {
-                return Ok(());
+        blocks(self.items(), |block| {
+            let mut last = block.start.checked_sub(1).and_then(key);
+            for at in block {
+                let this = key(at);
+                // `None`, before the first, is less than any key.
+                if last >= this {
+                    let problem = format!("entry {at} is no item, or its key does not ascend");
+                    return Err(damaged("item_key.order", problem));
+                }
+                last = this;
             }
-            let problem = format!("entry {at} is no item, or its key does not ascend");
-            Err(damaged("item_key.order", problem))
+            Ok(())
         })
     }
 
@@ -118,7 +121,7 @@ impl<D: AsRef<[u8]> + Sync> ItemIndex<D> {
         }
         let (keys, items) = (self.raw_keys(), self.rank_to_item());
         let key = |rank: u32| keys.get(items.get(rank as usize)? as usize);
-        first_error(leaves.codes.len(), |leaf| {
+        for_all(leaves.codes.len(), |leaf| {
             let ranks = leaves
                 .children(leaf as u32)
                 .ok_or_else(|| orphan(self.levels() - 1, leaf as u32))?;
@@ -164,17 +167,24 @@ impl<D: AsRef<[u8]> + Sync> ItemIndex<D> {
     }
 }
 
-/// Calls `check` for `0..count` on all threads and returns the error of the lowest.
-fn first_error(count: usize, check: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
-    (0..count)
+/// Calls `check` for every number below `count`, on all threads; returns the lowest's error.
+fn for_all(count: usize, check: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
+    blocks(count, |mut block| block.try_for_each(&check))
+}
+
+/// Calls `check` for runs of the numbers below `count`: rayon asks after each call whether
+/// another thread has found an error, which costs more than checking one number.
+fn blocks(count: usize, check: impl Fn(Range<usize>) -> Result<()> + Sync) -> Result<()> {
+    const BLOCK: usize = 1 << 13;
+    (0..count.div_ceil(BLOCK))
         .into_par_iter()
-        .with_min_len(4096)
-        .find_map_first(|at| check(at).err())
+        .map(|block| block * BLOCK..count.min((block + 1) * BLOCK))
+        .find_map_first(|block| check(block).err())
         .map_or(Ok(()), Err)
 }
 
 fn ascending(name: &str, offsets: U32s<'_>) -> Result<()> {
-    first_error(offsets.len() - 1, |at| {
+    for_all(offsets.len() - 1, |at| {
         if offsets.interval(at).is_some_and(|span| !span.is_empty()) {
             return Ok(());
         }

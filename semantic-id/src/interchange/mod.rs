@@ -113,12 +113,8 @@ struct Rows {
 }
 
 impl Rows {
-    /// Adds a code to the row that [`Rows::end`] will end.
-    fn push(&mut self, code: Code) {
-        self.codes.push(code);
-    }
-
-    /// Adds a token, spelled as the first one of its level.
+    /// Adds a code to the row that [`Rows::end`] will end, from a token spelled as the
+    /// first one of its level.
     fn push_token(&mut self, level: usize, token: &str) -> Result<()> {
         self.codes.push(self.spelling.code(level, token)?);
         Ok(())

@@ -1,5 +1,6 @@
 //! OpenOneRec's Parquet: a column `pid` of integers or strings and a column `codes` of lists.
 
+use std::panic::catch_unwind;
 use std::sync::Arc;
 
 use ::parquet::arrow::ArrowWriter;
@@ -27,7 +28,20 @@ use crate::{Code, Result, TokenFormat};
 /// [`Error::DuplicateKey`](crate::Error::DuplicateKey) and
 /// [`Error::CodeOutOfRange`](crate::Error::CodeOutOfRange) name the rows.
 pub fn read(bytes: impl Into<Bytes>, codes: Option<u32>) -> Result<Table> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes.into())
+    let bytes = bytes.into();
+    // The parquet crate checks most of a file, and panics over some of the rest.
+    let rows = catch_unwind(|| read_rows(bytes)).unwrap_or_else(|_| {
+        Err(import(
+            "parquet",
+            "the parts of the file contradict each other",
+        ))
+    })?;
+    let levels = rows.lengths.iter().copied().max().unwrap_or(0);
+    rows.finish(codes, Some(TokenFormat::open_one_rec(levels)))
+}
+
+fn read_rows(bytes: Bytes) -> Result<Rows> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
         .map_err(|error| import("parquet", error))?;
     check_places(reader.metadata())?;
     let reader = reader.build().map_err(|error| import("parquet", error))?;
@@ -35,8 +49,7 @@ pub fn read(bytes: impl Into<Bytes>, codes: Option<u32>) -> Result<Table> {
     for batch in reader {
         read_batch(&batch.map_err(|error| import("parquet", error))?, &mut rows)?;
     }
-    let levels = rows.lengths.iter().copied().max().unwrap_or(0);
-    rows.finish(codes, Some(TokenFormat::open_one_rec(levels)))
+    Ok(rows)
 }
 
 /// The `parquet` crate panics on columns in negative places (arrow-rs issue 6255).
@@ -117,7 +130,7 @@ fn read_path(path: &dyn Array, rows: &mut Rows) -> Found<usize> {
         let code = integer(path, level)?;
         let code = u16::try_from(code)
             .map_err(|_| format!("got code {code} at level {level}, expected 0 to 65535"))?;
-        rows.push(Code(code));
+        rows.codes.push(Code(code));
     }
     Ok(path.len())
 }
