@@ -5,6 +5,7 @@ mod contest;
 mod cost;
 mod flow;
 mod optimal;
+mod options;
 mod sinkhorn;
 mod suffix;
 
