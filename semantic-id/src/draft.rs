@@ -50,29 +50,15 @@ impl<'a> Draft<'a> {
         costs: Vec<f32>,
         distances: &'a dyn Distances,
     ) -> Result<Self> {
-        if paths.is_empty() {
-            return Err(Error::Empty);
-        }
-        let shape = |what, got, expected| Error::Shape {
-            what,
-            got,
-            expected,
-        };
-        if paths.levels() != space.levels() {
-            return Err(shape("levels of the draft", paths.levels(), space.levels()));
-        }
+        paths.check(&space)?;
         if costs.len() != paths.len() {
-            return Err(shape("distances of the draft", costs.len(), paths.len()));
+            return Err(Error::Shape {
+                what: "distances of the draft",
+                got: costs.len(),
+                expected: paths.len(),
+            });
         }
-        for (item, (path, &value)) in paths.rows().zip(&costs).enumerate() {
-            if let Some(level) = (0..path.len()).find(|&l| path[l].index() >= space.size(l)) {
-                return Err(Error::CodeOutOfRange {
-                    item,
-                    level,
-                    code: path[level].0.into(),
-                    size: space.sizes()[level],
-                });
-            }
+        for (item, &value) in costs.iter().enumerate() {
             if !(value.is_finite() && value >= 0.0) {
                 return Err(Error::BadDistance { item, value });
             }

@@ -120,8 +120,7 @@ impl SinkhornAssigner {
             draft.distances().last_level(item, prefix, row);
             check_distances(item, row)?;
         }
-        let weights = normalised(&block).map(|d| -d / self.epsilon);
-        let block: Vec<f32> = weights.map(|weight| weight as f32).collect();
+        normalise(&mut block, self.epsilon);
         let prices = column_scales(&block, codes, self.iterations);
         let nearest = |row: &[f32]| {
             let scores = row
@@ -143,13 +142,15 @@ fn crowds<'a>(paths: &CodeMatrix, order: &'a [ItemId]) -> impl Iterator<Item = &
         .filter(|crowd| crowd.len() > 1)
 }
 
-/// Distances moved and scaled to `[-1, 1]`, all alike.
-fn normalised(block: &[f32]) -> impl Iterator<Item = f64> {
-    let max = block.iter().copied().fold(f32::MIN, f32::max);
-    let min = block.iter().copied().fold(f32::MAX, f32::min);
-    let mid = (f64::from(max) + f64::from(min)) / 2.0;
-    let amplitude = f64::from(max) - mid + 1e-5;
-    block.iter().map(move |&d| (f64::from(d) - mid) / amplitude)
+/// Turns distances `d` into `-d / epsilon`, `d` moved and scaled to `[-1, 1]`, all alike.
+fn normalise(block: &mut [f32], epsilon: f64) {
+    let max = f64::from(block.iter().copied().fold(f32::MIN, f32::max));
+    let min = f64::from(block.iter().copied().fold(f32::MAX, f32::min));
+    let mid = (max + min) / 2.0;
+    let amplitude = max - mid + 1e-5;
+    for entry in block {
+        *entry = ((mid - f64::from(*entry)) / amplitude / epsilon) as f32;
+    }
 }
 
 /// Sinkhorn-Knopp on `exp(block)`, `[B, K]`, in logarithms, as with a small epsilon the entries
