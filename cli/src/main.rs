@@ -8,10 +8,6 @@ mod commands;
 mod console;
 mod encoder;
 mod map;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "folders are for commands that write models")
-)]
 mod output;
 mod progress;
 

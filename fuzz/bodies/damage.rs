@@ -80,7 +80,7 @@ pub fn survives(target: &str, body: fn(&[u8])) {
         prop::collection::vec(damage(), 1..4),
     );
     let config = ProptestConfig {
-        cases: 3000,
+        cases: 20_000,
         failure_persistence: None,
         ..ProptestConfig::default()
     };

@@ -457,27 +457,16 @@ impl<'a> LatentDistances<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] if there is not one path a latent, or of another number of levels;
-    /// [`semantic_id::Error::CodeOutOfRange`] if a code is outside its codebook.
+    /// [`Error::Shape`] if there is not one path a latent; those of [`CodeMatrix::check`].
     pub fn costs(&self, paths: &CodeMatrix) -> Result<Vec<f32>> {
-        let shape = |what, got, expected| {
-            Err(Error::Shape {
-                what,
-                got,
-                expected,
-            })
-        };
         if paths.len() != self.latents.nrows() {
-            return shape("number of paths", paths.len(), self.latents.nrows());
+            return Err(Error::Shape {
+                what: "number of paths",
+                got: paths.len(),
+                expected: self.latents.nrows(),
+            });
         }
-        if paths.levels() != self.quantizer.space.levels() {
-            return shape(
-                "levels of the paths",
-                paths.levels(),
-                self.quantizer.space.levels(),
-            );
-        }
-        self.quantizer.space.check(paths)?;
+        paths.check(&self.quantizer.space)?;
         let rows: Vec<_> = paths.rows().collect();
         let cost = |(item, path): (usize, &&[Code])| self.path(ItemId(item as u32), path);
         Ok(rows.par_iter().enumerate().map(cost).collect())
@@ -501,6 +490,10 @@ impl Distances for LatentDistances<'_> {
         for (out, centroid) in out.iter_mut().zip(book.outer_iter()) {
             *out = squared_distance(&residual, centroid.to_slice().expect("row-major"));
         }
+    }
+
+    fn identical(&self, a: ItemId, b: ItemId) -> bool {
+        self.latent(a) == self.latent(b)
     }
 
     fn candidates(&self, item: ItemId, count: usize) -> Vec<(SemanticId, f32)> {

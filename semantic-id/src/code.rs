@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CodeMatrix, Error, Result};
+use crate::{Error, Result};
 
 /// An entry of one level's codebook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -146,28 +146,6 @@ impl CodeSpace {
         self.sizes
             .iter()
             .fold(1, |paths: u128, &size| paths.saturating_mul(size.into()))
-    }
-
-    /// Checks that all codes of `paths`, which has as many levels, are in their codebooks.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::CodeOutOfRange`] names the first item and level at fault.
-    pub fn check(&self, paths: &CodeMatrix) -> Result<()> {
-        for (item, path) in paths.rows().enumerate() {
-            for (level, (code, &size)) in path.iter().zip(&self.sizes).enumerate() {
-                if u32::from(code.0) >= size {
-                    let code = code.0.into();
-                    return Err(Error::CodeOutOfRange {
-                        item,
-                        level,
-                        code,
-                        size,
-                    });
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Whether a path has one code a level, each in its codebook.

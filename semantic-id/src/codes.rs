@@ -1,4 +1,4 @@
-use crate::{Code, Error, ItemId, Result};
+use crate::{Code, CodeSpace, Error, ItemId, Result};
 
 /// One path of codes a row: `[N, L]`, row-major. Rows may be equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +60,36 @@ impl CodeMatrix {
     /// All paths, by row.
     pub fn rows(&self) -> std::slice::ChunksExact<'_, Code> {
         self.codes.chunks_exact(self.levels)
+    }
+
+    /// Checks that there are rows, all of them paths of `space`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Empty`], [`Error::Shape`] for another number of levels, [`Error::CodeOutOfRange`]
+    /// for the first item with a code outside its codebook.
+    pub fn check(&self, space: &CodeSpace) -> Result<()> {
+        if self.is_empty() {
+            return Err(Error::Empty);
+        }
+        if self.levels != space.levels() {
+            return Err(Error::Shape {
+                what: "levels of the paths",
+                got: self.levels,
+                expected: space.levels(),
+            });
+        }
+        for (item, path) in self.rows().enumerate() {
+            if let Some(level) = (0..path.len()).find(|&l| path[l].index() >= space.size(l)) {
+                return Err(Error::CodeOutOfRange {
+                    item,
+                    level,
+                    code: path[level].0.into(),
+                    size: space.sizes()[level],
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Number of distinct paths. Sorts row numbers: `O(N log N)`.

@@ -50,27 +50,18 @@ impl<'a> Draft<'a> {
         costs: Vec<f32>,
         distances: &'a dyn Distances,
     ) -> Result<Self> {
-        if paths.is_empty() {
-            return Err(Error::Empty);
-        }
-        let shape = |what, got, expected| Error::Shape {
-            what,
-            got,
-            expected,
-        };
-        if paths.levels() != space.levels() {
-            return Err(shape("levels of the draft", paths.levels(), space.levels()));
-        }
+        paths.check(&space)?;
         if costs.len() != paths.len() {
-            return Err(shape("distances of the draft", costs.len(), paths.len()));
-        }
-        space.check(&paths)?;
-        let bad = |value: &&f32| !(value.is_finite() && **value >= 0.0);
-        if let Some(item) = costs.iter().position(|value| bad(&value)) {
-            return Err(Error::BadDistance {
-                item,
-                value: costs[item],
+            return Err(Error::Shape {
+                what: "distances of the draft",
+                got: costs.len(),
+                expected: paths.len(),
             });
+        }
+        for (item, &value) in costs.iter().enumerate() {
+            if !(value.is_finite() && value >= 0.0) {
+                return Err(Error::BadDistance { item, value });
+            }
         }
         Ok(Self {
             space,

@@ -95,7 +95,7 @@ pub enum Error {
 
     /// A quantizer that breaks its promise to offer so many paths.
     #[error(
-        "item {item}: the quantizer offered {got} candidate paths, expected {expected}; \
+        "item {item}: the quantizer offered {got} distinct candidate paths, expected {expected}; \
          widen its beam search"
     )]
     Candidates {

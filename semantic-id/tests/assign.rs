@@ -73,7 +73,7 @@ fn colliding_items_spread_over_the_free_codes_of_their_prefix() {
     assert!(proof.optimal);
     assert_eq!(proof.gap, 0.0);
     assert_eq!(proof.stages, [Stage::Prefix]);
-    let expected: f64 = (0.81 + 0.0 + 0.81 + 7.84 + 0.0) as f64;
+    let expected: f64 = 0.81 + 0.0 + 0.81 + 7.84 + 0.0;
     assert!((proof.cost - expected).abs() < 1e-5, "{proof:?}");
 }
 

@@ -1,3 +1,5 @@
+use std::panic::catch_unwind;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     ArrowPrimitiveType, Float16Type, Float32Type, Float64Type, Int32Type, Int64Type,
@@ -6,7 +8,6 @@ use arrow_array::{Array, ArrayRef, RecordBatch};
 use bytes::Bytes;
 use ndarray::Array2;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::file::metadata::ParquetMetaData;
 
 use crate::{Error, Result};
 
@@ -20,10 +21,15 @@ fn format_error(error: impl std::fmt::Display) -> Error {
 /// Reads `[N, D]` from the first column of lists of floats, and the keys from a column that
 /// is named as one. Holds the file and its values in memory.
 pub(super) fn read(bytes: &[u8]) -> Result<(Array2<f32>, Option<Vec<String>>)> {
+    // The parquet crate checks most of a file, and panics over some of the rest.
+    catch_unwind(|| read_batches(bytes))
+        .unwrap_or_else(|_| Err(format_error("its parts contradict each other")))
+}
+
+fn read_batches(bytes: &[u8]) -> Result<(Array2<f32>, Option<Vec<String>>)> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::copy_from_slice(bytes))
+        .and_then(ParquetRecordBatchReaderBuilder::build)
         .map_err(format_error)?;
-    check_places(reader.metadata())?;
-    let reader = reader.build().map_err(format_error)?;
     let mut values = Values::default();
     let mut keys: Option<Vec<String>> = None;
     for batch in reader {
@@ -34,22 +40,6 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Array2<f32>, Option<Vec<String>>)> {
         }
     }
     Ok((values.finish()?, keys))
-}
-
-/// The `parquet` crate panics on columns in negative places (arrow-rs issue 6255).
-fn check_places(metadata: &ParquetMetaData) -> Result<()> {
-    let mut columns = metadata
-        .row_groups()
-        .iter()
-        .flat_map(|group| group.columns());
-    let sound = columns.all(|column| {
-        let start = column.dictionary_page_offset();
-        start.unwrap_or(column.data_page_offset()) >= 0 && column.compressed_size() >= 0
-    });
-    if sound {
-        return Ok(());
-    }
-    Err(format_error("a column lies in a negative place"))
 }
 
 /// Vectors of one length, row after row.

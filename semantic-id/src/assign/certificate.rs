@@ -38,9 +38,14 @@ pub enum Stage {
 
 /// How good an assignment is, and for which problem: `optimal` claims nothing beyond it.
 ///
-/// The bounds come from dual prices that are made feasible by construction, so they hold
-/// whatever the solver did. Distances enter the proof rounded to 2^-30 of the largest one
-/// of the (sub)problem.
+/// In [`Stage::Prefix`] an item may take every last-level code of its prefix. In the other
+/// stages it may also take the paths of its own list of candidates that have room. The lists
+/// are the draft's answers for 8 candidates, doubled for items that could not be placed and, up
+/// to 128, for items that a farther path might serve better.
+///
+/// The bound comes from dual prices that are made feasible by construction, so it holds
+/// whatever the solver did. Distances enter the proof rounded to 2^-30 of the largest one of
+/// their problem.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Certificate {
     /// What competed with what.
@@ -51,8 +56,7 @@ pub struct Certificate {
     pub capacity: u32,
     /// The problems solved, in order; each takes the result of those before as given.
     pub stages: Vec<Stage>,
-    /// The longest list of candidate paths that an item needed; 0 if none left its prefix's
-    /// codes.
+    /// The longest list of candidate paths that an item was given; 0 without such a stage.
     pub candidates: usize,
     /// Whether the assignment attains the bound in every stage.
     pub optimal: bool,

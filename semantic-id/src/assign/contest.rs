@@ -1,18 +1,11 @@
-use std::collections::HashMap;
-
 use indexmap::IndexSet;
 use rayon::prelude::*;
 
-use super::check_distances;
 use super::flow::{Edge, Fare, Plan, Row, Transport};
 use super::optimal::{OptimalAssigner, Prefix};
-use crate::{Code, CodeMatrix, CodeSpace, Draft, Error, ItemId, Result};
+use super::options::{Elsewhere, FIRST_OPTIONS, Inquiry, Options, Scratch};
+use crate::{Code, CodeMatrix, Draft, ItemId, Result};
 
-/// How many options an item is given at first: of its prefix, and of its candidates.
-const FIRST_OPTIONS: usize = 8;
-/// Up to so many candidates, an item is given more until none could lower the total; beyond,
-/// only if it cannot be placed without.
-const WORTHWHILE: usize = 128;
 /// Rows whose options are asked for at a time, which bounds the memory for answers.
 const BATCH: usize = 4096;
 
@@ -48,35 +41,6 @@ struct Class {
     listed: usize,
 }
 
-/// The paths outside an item's own prefix.
-pub(super) struct Elsewhere<'a> {
-    /// Items that stay on a path.
-    taken: HashMap<&'a [Code], u32>,
-    /// Candidates beyond which no item needs more.
-    enough: usize,
-}
-
-impl<'a> Elsewhere<'a> {
-    /// Paths that hold `items` already.
-    pub(super) fn new(
-        space: &CodeSpace,
-        paths: &'a CodeMatrix,
-        items: impl Iterator<Item = &'a ItemId>,
-    ) -> Self {
-        let mut taken = HashMap::new();
-        for item in items {
-            *taken.entry(paths.row(*item)).or_default() += 1;
-        }
-        // At most N paths are full and at most N items look for room: whoever knows 2 N paths
-        // knows room for itself whatever the others take.
-        let all = usize::try_from(space.capacity()).unwrap_or(usize::MAX);
-        Self {
-            taken,
-            enough: all.min(FIRST_OPTIONS.max(2 * paths.len())),
-        }
-    }
-}
-
 /// The outcome of a contest.
 pub(super) struct Settled {
     /// Items that leave their native path.
@@ -95,22 +59,6 @@ impl Settled {
             paths.row_mut(*item).copy_from_slice(path);
         }
     }
-}
-
-/// Paths that the items of a class may take, besides their native one.
-struct Options {
-    /// Path, squared distance, room.
-    paths: Vec<(Box<[Code]>, f32, u32)>,
-    /// The least distance of a path that is not listed, if there are any.
-    beyond: Option<f32>,
-}
-
-/// Buffers of one thread, `[K_last]` each.
-#[derive(Default)]
-struct Scratch {
-    distances: Vec<f32>,
-    rooms: Vec<u32>,
-    nearest: Vec<(f32, Code)>,
 }
 
 impl<'a> Contest<'a> {
@@ -209,17 +157,16 @@ impl<'a> Contest<'a> {
 
     /// Doubles the options of some rows.
     fn list_more(&mut self, rows: &[usize]) -> Result<()> {
-        let enough = self
+        let space = self.draft.space();
+        let own = space.size(space.levels() - 1);
+        let most = self
             .elsewhere
             .as_ref()
-            .map_or(0, |elsewhere| elsewhere.enough);
-        let most = enough.max(self.last_codes());
+            .map_or(own, |elsewhere| elsewhere.enough.max(own));
         for batch in rows.chunks(BATCH) {
             for &row in batch {
                 let class = &mut self.classes[row];
-                if class.listed == most {
-                    return Err(too_few(class.items[0], 0, 1)); // see `Elsewhere::enough`
-                }
+                assert!(class.listed < most, "whoever knows all options has room");
                 class.listed = (2 * class.listed).clamp(FIRST_OPTIONS.min(most), most);
             }
             let options: Vec<Options> = batch
@@ -240,10 +187,10 @@ impl<'a> Contest<'a> {
         let moves = self.rules.counts_moves();
         let fare = |distance| Fare { moves, distance };
         let mut edges = vec![self.rows[row].edges[0]];
-        for (path, distance, room) in options.paths {
+        for choice in options.paths {
             edges.push(Edge {
-                column: self.column(path, room),
-                fare: fare(distance),
+                column: self.column(choice.path, choice.room),
+                fare: fare(choice.distance),
             });
         }
         self.rows[row].edges = edges;
@@ -251,92 +198,17 @@ impl<'a> Contest<'a> {
     }
 
     fn options(&self, class: &Class, scratch: &mut Scratch) -> Result<Options> {
-        let mut options = self.own_options(class, scratch)?;
+        let inquiry = Inquiry {
+            draft: self.draft,
+            item: class.items[0],
+            count: class.listed,
+            capacity: self.rules.capacity.get(),
+        };
+        let mut options = inquiry.at_home(&self.residents[class.prefix], scratch)?;
         if let Some(elsewhere) = &self.elsewhere {
-            self.add_candidates(class, elsewhere, &mut options)?;
+            inquiry.elsewhere(elsewhere, &mut options)?;
         }
         Ok(options)
-    }
-
-    /// The nearest last-level codes with room of the class's own prefix, native path excepted.
-    fn own_options(&self, class: &Class, scratch: &mut Scratch) -> Result<Options> {
-        let Scratch {
-            distances,
-            rooms,
-            nearest,
-        } = scratch;
-        let (item, native) = (class.items[0], self.draft.paths().row(class.items[0]));
-        let (last, prefix) = native.split_last().expect("a path has a code");
-        distances.resize(self.last_codes(), 0.0);
-        self.draft.distances().last_level(item, prefix, distances);
-        check_distances(item, distances)?;
-
-        rooms.clear();
-        rooms.resize(self.last_codes(), self.rules.capacity.get());
-        for &(code, natives) in &self.residents[class.prefix] {
-            rooms[code.index()] = rooms[code.index()].saturating_sub(natives);
-        }
-        rooms[last.index()] = 0;
-
-        nearest.clear();
-        nearest.extend(
-            (0..=u16::MAX)
-                .zip(&*distances)
-                .filter_map(|(code, &distance)| {
-                    (rooms[usize::from(code)] > 0).then_some((distance, Code(code)))
-                }),
-        );
-        let by_distance =
-            |a: &(f32, Code), b: &(f32, Code)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
-        let mut beyond = None;
-        if class.listed < nearest.len() {
-            nearest.select_nth_unstable_by(class.listed, by_distance);
-            beyond = Some(nearest[class.listed].0);
-            nearest.truncate(class.listed);
-        }
-        nearest.sort_unstable_by(by_distance);
-        let path = |code| prefix.iter().copied().chain([code]).collect();
-        let paths = nearest
-            .iter()
-            .map(|&(distance, code)| (path(code), distance, rooms[code.index()]))
-            .collect();
-        Ok(Options { paths, beyond })
-    }
-
-    /// Those of the class's candidate paths that lie in other prefixes and have room.
-    fn add_candidates(
-        &self,
-        class: &Class,
-        elsewhere: &Elsewhere,
-        options: &mut Options,
-    ) -> Result<()> {
-        let (item, space) = (class.items[0], self.draft.space());
-        let expected = class.listed.min(elsewhere.enough);
-        let mut candidates = self.draft.distances().candidates(item, expected);
-        candidates.retain(|(path, _)| space.contains(path));
-        if candidates.len() < expected {
-            return Err(too_few(item, candidates.len(), expected));
-        }
-        if class.listed < WORTHWHILE.min(elsewhere.enough) {
-            let farthest = candidates.last().map_or(0.0, |(_, distance)| *distance);
-            options.beyond = Some(options.beyond.map_or(farthest, |own| own.min(farthest)));
-        }
-        let last = space.levels() - 1;
-        let prefix = &self.draft.paths().row(item)[..last];
-        for (path, distance) in candidates {
-            check_distances(item, &[distance])?;
-            let taken = elsewhere.taken.get(&*path).copied().unwrap_or(0);
-            let room = self.rules.capacity.get().saturating_sub(taken);
-            if path[..last] != *prefix && room > 0 {
-                options.paths.push((path.0, distance, room));
-            }
-        }
-        Ok(())
-    }
-
-    fn last_codes(&self) -> usize {
-        let space = self.draft.space();
-        space.size(space.levels() - 1)
     }
 
     fn settled(&self, problem: &Transport, plan: &Plan) -> Settled {
@@ -372,12 +244,4 @@ impl<'a> Contest<'a> {
 fn identical(draft: &Draft, a: ItemId, b: ItemId) -> bool {
     let costs = draft.costs();
     costs[a.index()] == costs[b.index()] && draft.distances().identical(a, b)
-}
-
-fn too_few(item: ItemId, got: usize, expected: usize) -> Error {
-    Error::Candidates {
-        item: item.index(),
-        got,
-        expected,
-    }
 }

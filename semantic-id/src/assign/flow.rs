@@ -384,3 +384,123 @@ impl<'a> Search<'a> {
         self.queue.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn row(supply: u32, edges: &[(u32, bool, f32)]) -> Row {
+        let edge = |&(column, moves, distance): &(u32, bool, f32)| Edge {
+            column,
+            fare: Fare { moves, distance },
+        };
+        Row {
+            supply,
+            edges: edges.iter().map(edge).collect(),
+            beyond: None,
+        }
+    }
+
+    #[test]
+    fn the_walk_to_room_moves_items_on_the_way() {
+        // Both rows would rather have column 0; row 0 has less to lose.
+        let rows = [
+            row(1, &[(0, false, 1.0), (1, false, 2.0)]),
+            row(1, &[(0, false, 1.0), (1, false, 8.0)]),
+        ];
+        let problem = Transport::new(&rows, &[1, 1]);
+        let plan = problem.solve().unwrap();
+        assert_eq!((plan.choices(0), plan.choices(1)), (&[1][..], &[0][..]));
+        assert_eq!(problem.slack(&plan), 0.0);
+    }
+
+    #[test]
+    fn moves_come_before_distance() {
+        let rows = [row(1, &[(0, false, 9.0), (1, true, 0.0)])];
+        let plan = Transport::new(&rows, &[1, 1]).solve().unwrap();
+        assert_eq!(plan.choices(0), [0]);
+    }
+
+    #[test]
+    fn rows_without_room_are_named() {
+        let rows = [
+            row(2, &[(0, false, 1.0), (2, false, 1.0)]),
+            row(2, &[(1, false, 1.0)]),
+            row(1, &[(1, false, 1.0)]),
+        ];
+        let stuck = Transport::new(&rows, &[1, 2, 1]).solve().unwrap_err();
+        assert_eq!(stuck, [1, 2]);
+    }
+
+    #[test]
+    fn a_dear_choice_asks_for_unlisted_edges() {
+        let mut rows = [row(2, &[(0, false, 1.0), (1, false, 5.0)])];
+        let beyond = |distance| {
+            let moves = false;
+            Some(Fare { moves, distance })
+        };
+        for (distance, unproven) in [(4.0, vec![0]), (5.0, vec![])] {
+            rows[0].beyond = beyond(distance);
+            let problem = Transport::new(&rows, &[1, 1]);
+            let plan = problem.solve().unwrap();
+            assert_eq!(problem.unproven(&plan), unproven);
+            assert_eq!(problem.slack(&plan) > 0.0, !unproven.is_empty());
+        }
+    }
+
+    /// Up to five items in rows, each with edges to some of three columns.
+    fn problems() -> impl Strategy<Value = (Vec<Row>, Vec<u32>)> {
+        let edge = (0u32..3, any::<bool>(), (0u8..10).prop_map(f32::from));
+        let edges = prop::collection::vec(edge, 1..5);
+        let rows = prop::collection::vec((1u32..3, edges), 1..4);
+        let rows = rows.prop_map(|rows| rows.iter().map(|(n, edges)| row(*n, edges)).collect());
+        (rows, prop::collection::vec(1u32..3, 3))
+    }
+
+    /// The least cost by trying every edge for every item.
+    fn least(problem: &Transport, items: &[usize], room: &mut [u32]) -> Option<Cost> {
+        let Some((&row, rest)) = items.split_first() else {
+            return Some(Cost::ZERO);
+        };
+        let mut least = None;
+        for edge in &problem.rows[row].edges {
+            let column = edge.column as usize;
+            if room[column] > 0 {
+                room[column] -= 1;
+                let cost =
+                    self::least(problem, rest, room).map(|cost| cost + problem.price(edge.fare));
+                room[column] += 1;
+                least = [least, cost].into_iter().flatten().min();
+            }
+        }
+        least
+    }
+
+    proptest! {
+        #[test]
+        fn plans_cost_what_brute_force_costs(
+            (rows, capacities) in problems(),
+            prices in prop::collection::vec((-2i64..2, -(1i64 << 30)..1 << 30), 3),
+        ) {
+            let problem = Transport::new(&rows, &capacities);
+            let supply = |row: usize| std::iter::repeat_n(row, rows[row].supply as usize);
+            let items: Vec<usize> = (0..rows.len()).flat_map(supply).collect();
+            let least = least(&problem, &items, &mut capacities.clone());
+            match problem.solve() {
+                Ok(mut plan) => {
+                    prop_assert_eq!(Some(problem.cost(&plan)), least);
+                    prop_assert_eq!(Some(problem.bound(&plan)), least);
+                    // No prices whatever prove more than is true.
+                    plan.prices = prices.iter().map(|&(moves, distance)| Cost { moves, distance }).collect();
+                    prop_assert!(Some(problem.bound(&plan)) <= least);
+                }
+                Err(stuck) => {
+                    prop_assert_eq!(least, None);
+                    prop_assert!(!stuck.is_empty());
+                }
+            }
+        }
+    }
+}

@@ -5,6 +5,7 @@ mod contest;
 mod cost;
 mod flow;
 mod optimal;
+mod options;
 mod sinkhorn;
 mod suffix;
 
@@ -61,7 +62,7 @@ impl Assignment {
     /// is not of the space, [`Error::Crowded`] if more than `capacity` items share one. Takes
     /// `O(N log N)`.
     pub fn new(space: CodeSpace, paths: CodeMatrix, capacity: usize) -> Result<Self> {
-        check_paths(&space, &paths)?;
+        paths.check(&space)?;
         let mut rows: Vec<&[Code]> = paths.rows().collect();
         rows.par_sort_unstable();
         if let Some(crowd) = rows
@@ -127,20 +128,6 @@ impl Assignment {
     pub fn certificate(&self) -> Option<&Certificate> {
         self.certificate.as_ref()
     }
-}
-
-fn check_paths(space: &CodeSpace, paths: &CodeMatrix) -> Result<()> {
-    if paths.is_empty() {
-        return Err(Error::Empty);
-    }
-    if paths.levels() != space.levels() {
-        return Err(Error::Shape {
-            what: "levels of the paths",
-            got: paths.levels(),
-            expected: space.levels(),
-        });
-    }
-    space.check(paths)
 }
 
 fn check_keys(draft: &Draft, keys: &ItemKeys) -> Result<()> {

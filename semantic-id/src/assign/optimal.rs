@@ -3,7 +3,8 @@ use std::num::NonZeroU32;
 use rayon::prelude::*;
 
 use super::certificate::{Certificate, Objective, Scope, Stage};
-use super::contest::{Contest, Elsewhere, Settled};
+use super::contest::{Contest, Settled};
+use super::options::Elsewhere;
 use super::{Assigner, Assignment, by_path, check_keys};
 use crate::{Draft, Error, ItemId, ItemKeys, Result};
 
@@ -97,7 +98,7 @@ impl Assigner for OptimalAssigner {
             let waiting = overfull.iter().copied().flatten();
             // Where moves are not counted, those that wait hold no path yet.
             let taken = placed.chain(waiting.filter(|_| self.counts_moves()));
-            let elsewhere = Elsewhere::new(draft.space(), &paths, taken);
+            let elsewhere = Elsewhere::new(draft, &paths, taken);
             let part = Contest::new(self, draft, &overfull, Some(elsewhere)).settle()?;
             part.write(&mut paths);
             settled.push(part);
@@ -107,10 +108,9 @@ impl Assigner for OptimalAssigner {
         let space = draft.space().clone();
         let mut assignment =
             Assignment::new(space, paths, self.capacity())?.moved_from(draft, added_distance);
-        assignment.certificate = Some(Certificate {
-            stages: self.stages(!fitting.is_empty(), !overfull.is_empty()),
-            ..self.certify(draft, &order, &assignment, &settled)
-        });
+        let stages = self.stages(&fitting, &overfull);
+        let certificate = self.certify(draft, &order, &assignment, &settled, stages);
+        assignment.certificate = Some(certificate);
         Ok(assignment)
     }
 }
@@ -151,14 +151,18 @@ impl OptimalAssigner {
             .partition(|items| self.scope == Scope::Prefix && items.len() <= room)
     }
 
-    fn stages(&self, fitting: bool, overfull: bool) -> Vec<Stage> {
-        let last = match self.scope {
-            Scope::Prefix => Stage::Overfull,
-            Scope::Global => Stage::Global,
-        };
-        let stages = [(fitting, Stage::Prefix), (overfull, last)];
-        let ran = stages.into_iter().filter(|(ran, _)| *ran);
-        ran.map(|(_, stage)| stage).collect()
+    fn stages(&self, fitting: &[Prefix], overfull: &[Prefix]) -> Vec<Stage> {
+        let mut stages = Vec::new();
+        if !fitting.is_empty() {
+            stages.push(Stage::Prefix);
+        }
+        if !overfull.is_empty() {
+            stages.push(match self.scope {
+                Scope::Prefix => Stage::Overfull,
+                Scope::Global => Stage::Global,
+            });
+        }
+        stages
     }
 
     fn certify(
@@ -167,6 +171,7 @@ impl OptimalAssigner {
         order: &[ItemId],
         assignment: &Assignment,
         settled: &[Settled],
+        stages: Vec<Stage>,
     ) -> Certificate {
         // Summed in the order of paths and keys, not of the input.
         let costs = order.iter().map(|item| draft.costs()[item.index()]);
@@ -179,7 +184,7 @@ impl OptimalAssigner {
             scope: self.scope,
             objective: self.objective,
             capacity: self.capacity.get(),
-            stages: Vec::new(),
+            stages,
             candidates: settled
                 .iter()
                 .map(|part| part.candidates)

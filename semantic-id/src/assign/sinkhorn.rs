@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use rayon::prelude::*;
 
 use super::{Assigner, Assignment, by_path, check_distances, check_keys};
@@ -51,8 +53,9 @@ impl Assigner for SinkhornAssigner {
         check_keys(draft, keys)?;
         let mut paths = draft.paths().clone();
         let mut order = by_path(&paths, keys);
+        let mut known = HashMap::new();
         for _ in 0..self.rounds {
-            if !self.round(draft, &mut paths, &order)? {
+            if !self.round(draft, &mut paths, &order, &mut known)? {
                 break;
             }
             order.par_sort_by(|&a, &b| paths.row(a).cmp(paths.row(b)));
@@ -75,22 +78,35 @@ impl Assigner for SinkhornAssigner {
 
 impl SinkhornAssigner {
     /// Spreads every crowd once; whether any code changed.
-    fn round(&self, draft: &Draft, paths: &mut CodeMatrix, order: &[ItemId]) -> Result<bool> {
+    ///
+    /// The codes of a crowd depend on its members alone, as their prefix never changes: `known`
+    /// spares the crowds that cannot be told apart from being solved in every round.
+    fn round(
+        &self,
+        draft: &Draft,
+        paths: &mut CodeMatrix,
+        order: &[ItemId],
+        known: &mut HashMap<Box<[ItemId]>, Vec<Code>>,
+    ) -> Result<bool> {
         let crowds: Vec<&[ItemId]> = crowds(paths, order).collect();
-        let codes: Vec<Vec<Code>> = crowds
+        let spread: Vec<(Box<[ItemId]>, Vec<Code>)> = crowds
             .par_iter()
-            .map(|crowd| self.spread(draft, paths.row(crowd[0]), crowd))
+            .filter(|crowd| !known.contains_key(**crowd))
+            .map(|&crowd| {
+                Ok((
+                    crowd.into(),
+                    self.spread(draft, paths.row(crowd[0]), crowd)?,
+                ))
+            })
             .collect::<Result<_>>()?;
+        known.extend(spread);
         let mut changed = false;
-        for (&item, code) in crowds
-            .into_iter()
-            .flatten()
-            .zip(codes.into_iter().flatten())
-        {
-            let path = paths.row_mut(item);
-            let last = path.len() - 1;
-            changed |= path[last] != code;
-            path[last] = code;
+        for crowd in crowds {
+            for (&item, &code) in crowd.iter().zip(&known[crowd]) {
+                let last = paths.row_mut(item).last_mut().expect("a path has a code");
+                changed |= *last != code;
+                *last = code;
+            }
         }
         Ok(changed)
     }
@@ -104,8 +120,7 @@ impl SinkhornAssigner {
             draft.distances().last_level(item, prefix, row);
             check_distances(item, row)?;
         }
-        let weights = normalised(&block).map(|d| -d / self.epsilon);
-        let block: Vec<f32> = weights.map(|weight| weight as f32).collect();
+        normalise(&mut block, self.epsilon);
         let prices = column_scales(&block, codes, self.iterations);
         let nearest = |row: &[f32]| {
             let scores = row
@@ -127,13 +142,15 @@ fn crowds<'a>(paths: &CodeMatrix, order: &'a [ItemId]) -> impl Iterator<Item = &
         .filter(|crowd| crowd.len() > 1)
 }
 
-/// Distances moved and scaled to `[-1, 1]`, all alike.
-fn normalised(block: &[f32]) -> impl Iterator<Item = f64> {
-    let max = block.iter().copied().fold(f32::MIN, f32::max);
-    let min = block.iter().copied().fold(f32::MAX, f32::min);
-    let mid = (f64::from(max) + f64::from(min)) / 2.0;
-    let amplitude = f64::from(max) - mid + 1e-5;
-    block.iter().map(move |&d| (f64::from(d) - mid) / amplitude)
+/// Turns distances `d` into `-d / epsilon`, `d` moved and scaled to `[-1, 1]`, all alike.
+fn normalise(block: &mut [f32], epsilon: f64) {
+    let max = f64::from(block.iter().copied().fold(f32::MIN, f32::max));
+    let min = f64::from(block.iter().copied().fold(f32::MAX, f32::min));
+    let mid = (max + min) / 2.0;
+    let amplitude = max - mid + 1e-5;
+    for entry in block {
+        *entry = ((mid - f64::from(*entry)) / amplitude / epsilon) as f32;
+    }
 }
 
 /// Sinkhorn-Knopp on `exp(block)`, `[B, K]`, in logarithms, as with a small epsilon the entries
@@ -159,9 +176,14 @@ fn column_scales(block: &[f32], columns: usize, iterations: usize) -> Vec<f64> {
     scales
 }
 
+/// `ln(sum(exp(entries)))`. Terms below `e^-40` of the largest are lost in a sum of f64 anyway,
+/// and with a small epsilon they are nearly all: not taking their exponential saves most time.
 fn log_sum_exp(entries: impl Iterator<Item = f64> + Clone) -> f64 {
     let max = entries.clone().fold(f64::MIN, f64::max);
-    max + entries.map(|entry| (entry - max).exp()).sum::<f64>().ln()
+    let terms = entries
+        .map(|entry| entry - max)
+        .filter(|&term| term > -40.0);
+    max + terms.map(f64::exp).sum::<f64>().ln()
 }
 
 /// What the paths add to the total squared distance.
