@@ -499,8 +499,4 @@ impl Distances for LatentDistances<'_> {
     fn candidates(&self, item: ItemId, count: usize) -> Vec<(SemanticId, f32)> {
         self.quantizer.candidates(self.latent(item), count)
     }
-
-    fn identical(&self, a: ItemId, b: ItemId) -> bool {
-        self.latent(a) == self.latent(b)
-    }
 }
