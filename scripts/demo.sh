@@ -10,7 +10,6 @@ movies=$cache/ml-100k/ml-100k.item
 model=demo/model
 embeddings=demo/movies.npy
 index=demo/movies.index.safetensors
-report=demo/report.html
 mkdir -p demo
 
 # is_newer TARGET INPUT...: whether TARGET is there and no INPUT is newer.
@@ -46,6 +45,6 @@ step train "$model" demo/embed.json -- \
   "$embeddings" --out "$model" --seed 42
 step index "$index" demo/embed.json demo/train.json -- \
   "$embeddings" --model "$model" --keys "$movies" --out "$index"
-step check "$report" demo/index.json -- \
-  "$index" --embeddings "$embeddings" --model "$model" --report "$report" || [ -e demo/check.json ]
-python3 scripts/demo_table.py "$embeddings" "$model" "$index" "$report"
+step check demo/check.json demo/index.json -- \
+  "$index" --embeddings "$embeddings" --model "$model" || [ -e demo/check.json ]
+python3 scripts/demo_table.py "$embeddings" "$model" "$index"
