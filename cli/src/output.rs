@@ -25,8 +25,8 @@ const INTERRUPTED: i32 = 130;
 /// The file whose presence marks a folder as one that semid wrote.
 const MANIFEST: &str = "manifest.json";
 
-/// Temporary places of this process. Whoever holds the lock may rename or
-/// remove them, so an interrupt comes before a rename or after it.
+/// Temporary places of this process. Whoever holds the lock may make, rename or
+/// remove them, so an interrupt comes before any of that or after it.
 static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 
 fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {
@@ -55,9 +55,16 @@ pub(crate) fn discard_unfinished_on_interrupt() -> anyhow::Result<()> {
 struct Entry(PathBuf);
 
 impl Entry {
-    fn new(path: &Path) -> Self {
-        unfinished().insert(path.to_owned());
-        Self(path.to_owned())
+    /// Makes a temporary place and enters it, as one step to an interrupt.
+    fn make<T>(
+        make: impl FnOnce() -> io::Result<T>,
+        path: impl FnOnce(&T) -> &Path,
+    ) -> io::Result<(T, Self)> {
+        let mut unfinished = unfinished();
+        let made = make()?;
+        let path = path(&made).to_owned();
+        unfinished.insert(path.clone());
+        Ok((made, Self(path)))
     }
 }
 
@@ -85,15 +92,19 @@ impl OutputFile {
             ensure!(old.is_file(), "cannot write {path}: it is not a file");
         }
         let target = resolve(target);
-        let file = temporary()
-            .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(parent(&target))
-            .with_context(|| cannot_write(&target))?;
+        let permissions = Permissions::from_mode(0o666);
+        let make = || {
+            temporary()
+                .permissions(permissions)
+                .tempfile_in(parent(&target))
+        };
+        let (file, entry) =
+            Entry::make(make, NamedTempFile::path).with_context(|| cannot_write(&target))?;
         Ok(Self {
             hasher: blake3::Hasher::new(),
-            _entry: Entry::new(file.path()),
             file: BufWriter::new(file),
             target,
+            _entry: entry,
         })
     }
 
@@ -148,14 +159,18 @@ impl OutputFolder {
             );
         }
         let target = resolve(target);
-        let folder = temporary()
-            .permissions(Permissions::from_mode(0o777))
-            .tempdir_in(parent(&target))
-            .with_context(|| cannot_write(&target))?;
+        let permissions = Permissions::from_mode(0o777);
+        let make = || {
+            temporary()
+                .permissions(permissions)
+                .tempdir_in(parent(&target))
+        };
+        let (folder, entry) =
+            Entry::make(make, TempDir::path).with_context(|| cannot_write(&target))?;
         Ok(Self {
-            _entry: Entry::new(folder.path()),
             target,
             folder,
+            _entry: entry,
         })
     }
 
