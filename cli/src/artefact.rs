@@ -51,9 +51,10 @@ impl EmbeddingFile {
         } else if sidecar.exists() {
             let listed: Vec<String> = serde_json::from_slice(&map::open(&sidecar)?)
                 .with_context(|| format!("{} is not a list of keys", sidecar.display()))?;
-            Some(ItemKeys::new(listed)?)
+            Some(ItemKeys::new(listed).with_context(|| sidecar.display().to_string())?)
         } else {
-            embeddings.keys().map(ItemKeys::new).transpose()?
+            let keys = embeddings.keys().map(ItemKeys::new).transpose();
+            keys.with_context(|| path.display().to_string())?
         };
         let numbered = keys.is_none();
         let keys = match keys {

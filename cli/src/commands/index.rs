@@ -125,6 +125,7 @@ struct Source {
 
 impl Index {
     pub(crate) fn run(&self, console: &Console) -> anyhow::Result<()> {
+        let assigner = self.assigner()?;
         let output = OutputFile::create(&self.out)?;
         let file = EmbeddingFile::open(&self.embeddings, self.keys.as_deref())?;
         let mut manifest = Manifest::new("index", self.configuration());
@@ -142,7 +143,7 @@ impl Index {
         let seconds_encode = start.elapsed().as_secs_f64();
 
         let start = Instant::now();
-        let assignment = self.assigner().assign(&draft, &file.keys)?;
+        let assignment = assigner.assign(&draft, &file.keys)?;
         let seconds_assign = start.elapsed().as_secs_f64();
 
         let same_space = assignment.space() == draft.space();
@@ -203,25 +204,32 @@ impl Index {
         })
     }
 
-    fn assigner(&self) -> Box<dyn Assigner> {
-        match self.assigner {
-            AssignerName::Optimal => Box::new(OptimalAssigner {
-                capacity: self.capacity,
-                scope: match self.scope {
-                    ScopeName::Prefix => Scope::Prefix,
-                    ScopeName::Global => Scope::Global,
-                },
-                objective: match self.objective {
-                    ObjectiveName::Moves => Objective::MovesThenDistance,
-                    ObjectiveName::Distance => Objective::Distance,
-                },
-            }),
+    fn assigner(&self) -> anyhow::Result<Box<dyn Assigner>> {
+        let optimal = OptimalAssigner {
+            capacity: self.capacity,
+            scope: match self.scope {
+                ScopeName::Prefix => Scope::Prefix,
+                ScopeName::Global => Scope::Global,
+            },
+            objective: match self.objective {
+                ObjectiveName::Moves => Objective::MovesThenDistance,
+                ObjectiveName::Distance => Objective::Distance,
+            },
+        };
+        let is_optimal = matches!(self.assigner, AssignerName::Optimal);
+        if !is_optimal && optimal != OptimalAssigner::default() {
+            return Err(usage_error(
+                "--capacity, --scope and --objective are for --assigner optimal only",
+            ));
+        }
+        Ok(match self.assigner {
+            AssignerName::Optimal => Box::new(optimal),
             AssignerName::Sinkhorn => Box::new(SinkhornAssigner {
                 accept_collisions: self.accept_collisions,
                 ..SinkhornAssigner::default()
             }),
             AssignerName::Suffix => Box::new(SuffixAssigner),
-        }
+        })
     }
 
     fn token_format(&self, levels: usize, of_draft: Option<TokenFormat>) -> TokenFormat {

@@ -96,6 +96,12 @@ impl Train {
         let start = Instant::now();
         let config = self.config()?;
         let device = self.device()?;
+        if config.epochs == 0 && device != Device::Cpu {
+            let device = &self.device;
+            return Err(usage_error(format!(
+                "--device {device}: residual k-means runs on the CPU only"
+            )));
+        }
         let output = OutputFolder::create(&self.out)?;
         let file = EmbeddingFile::open(&self.embeddings, None)?;
         let embeddings = file
