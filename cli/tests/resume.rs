@@ -48,7 +48,7 @@ fn a_killed_training_ends_in_the_same_model() {
     }
     desk.ok(&resume);
     assert!(!desk.path("model.checkpoint").exists());
-    for file in ["model.safetensors", "config.json"] {
+    for file in ["model.safetensors", "config.json", "epochs.jsonl"] {
         let [whole, model] =
             ["whole", "model"].map(|folder| desk.read(&format!("{folder}/{file}")));
         assert!(whole == model, "{file} differs");

@@ -1,6 +1,7 @@
 //! k-means in full passes: greedy k-means++ seeds, Lloyd iterations, optional balance.
 
 use ndarray::{Array2, ArrayView2, Axis};
+use pulp::{Simd, WithSimd};
 use rand::{Rng, RngExt};
 use rayon::prelude::*;
 
@@ -77,13 +78,14 @@ pub(crate) fn nearest(
     centroids: ArrayView2<'_, f32>,
     prices: &[f32],
 ) -> Vec<Nearest> {
-    let packed = Packed::new(centroids);
     let lengths = squared_norms(centroids);
     let offers: Vec<f32> = lengths
         .iter()
         .zip(prices)
         .map(|(c, price)| c + price)
         .collect();
+    // Costs less the |x|^2 that all codes share.
+    let costs_of = Packed::new((&centroids * -2.0).view()).starting_from(&offers);
     let mut nearest = vec![
         Nearest {
             code: 0,
@@ -97,11 +99,11 @@ pub(crate) fn nearest(
         .zip(norms.par_chunks(CHUNK))
         .zip(nearest.par_chunks_mut(CHUNK))
         .for_each(|((points, norms), nearest)| {
-            let mut products = Array2::zeros((points.nrows(), offers.len()));
-            packed.product_here(points, products.view_mut());
-            for ((products, norm), nearest) in products.outer_iter().zip(norms).zip(nearest) {
-                let products = products.to_slice().expect("row-major");
-                let (code, cost) = pulp::Arch::new().dispatch(|| least(products, &offers));
+            let mut costs = Array2::zeros((points.nrows(), offers.len()));
+            costs_of.product_here(points, costs.view_mut());
+            for ((costs, norm), nearest) in costs.outer_iter().zip(norms).zip(nearest) {
+                let costs = costs.to_slice().expect("row-major");
+                let (code, cost) = pulp::Arch::new().dispatch(Least(costs));
                 let distance = (norm + cost - prices[code]).max(0.0);
                 *nearest = Nearest {
                     code: code as u32,
@@ -112,25 +114,27 @@ pub(crate) fn nearest(
     nearest
 }
 
-/// The first code with the least `offer - 2 product`, and that value.
-#[inline(always)]
-fn least(products: &[f32], offers: &[f32]) -> (usize, f32) {
-    let cost = |product: &f32, offer: &f32| offer - 2.0 * product;
-    let costs = || {
-        products
-            .iter()
-            .zip(offers)
-            .map(|(product, offer)| cost(product, offer))
-    };
-    // Two passes over values in cache vectorise; one with an index does not.
-    let mut lanes = [f32::INFINITY; 16];
-    for (products, offers) in products.chunks(16).zip(offers.chunks(16)) {
-        for ((lane, product), offer) in lanes.iter_mut().zip(products).zip(offers) {
-            *lane = lane.min(cost(product, offer));
+/// The place of the first of the least costs, and that cost.
+struct Least<'a>(&'a [f32]);
+
+impl WithSimd for Least<'_> {
+    type Output = (usize, f32);
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> (usize, f32) {
+        // Two passes over values in cache vectorise; one with an index does not.
+        let mut lanes = [f32::INFINITY; 16];
+        for costs in self.0.chunks(16) {
+            for (lane, &cost) in lanes.iter_mut().zip(costs) {
+                *lane = if cost < *lane { cost } else { *lane };
+            }
         }
+        let least = lanes.into_iter().fold(f32::INFINITY, f32::min);
+        (
+            self.0.iter().position(|&cost| cost <= least).unwrap_or(0),
+            least,
+        )
     }
-    let least = lanes.into_iter().fold(f32::INFINITY, f32::min);
-    (costs().position(|cost| cost <= least).unwrap_or(0), least)
 }
 
 /// Greedy k-means++: each seed is the best of a few drawn with probability proportional to

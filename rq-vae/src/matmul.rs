@@ -17,17 +17,19 @@ const PANEL: usize = 32;
 /// Rows that one thread takes at a time.
 const CHUNK: usize = 192;
 
-/// The right factor `w` `[M, D]` of the product `x . w^T`, laid out so that
-/// the kernel reads it front to back: panels of 32 rows of `w`, transposed.
+/// The right factor `w` `[M, D]` of the product `x . w^T + start`, laid out so that the kernel
+/// reads it front to back: panels of 32 rows of `w`, transposed.
 #[derive(Debug, Clone)]
 pub(crate) struct Packed {
     panels: Vec<f32>,
+    /// What the sum of each output starts from, filled up to whole panels.
+    start: Vec<f32>,
     outputs: usize,
     depth: usize,
 }
 
 impl Packed {
-    /// Packs `w` `[M, D]`; the last panel is filled up with zeros.
+    /// Packs `w` `[M, D]`; the last panel is filled up with zeros, and sums start from zero.
     pub(crate) fn new(w: ArrayView2<'_, f32>) -> Self {
         let (outputs, depth) = w.dim();
         let mut panels = vec![0.0; outputs.div_ceil(PANEL) * depth * PANEL];
@@ -42,14 +44,25 @@ impl Packed {
                 *slot = weight;
             }
         }
+        let start = vec![0.0; outputs.next_multiple_of(PANEL)];
         Self {
             panels,
+            start,
             outputs,
             depth,
         }
     }
 
-    /// `out = x . w^T`: `x` `[N, D]`, `out` `[N, M]`. Runs on all threads of the pool.
+    /// Lets the sum of output `m` start from `start[m]`, `[M]`.
+    pub(crate) fn starting_from<'a>(mut self, start: impl IntoIterator<Item = &'a f32>) -> Self {
+        self.start
+            .iter_mut()
+            .zip(start)
+            .for_each(|(slot, &value)| *slot = value);
+        self
+    }
+
+    /// `out = x . w^T + start`: `x` `[N, D]`, `out` `[N, M]`. Runs on all threads of the pool.
     pub(crate) fn product(&self, x: ArrayView2<'_, f32>, mut out: ArrayViewMut2<'_, f32>) {
         assert_eq!(x.ncols(), self.depth, "inner dimensions agree");
         assert_eq!(
@@ -106,15 +119,17 @@ impl Product<'_> {
                 }
             }
             let panels = self.w.panels.chunks_exact((self.w.depth * PANEL).max(1));
-            for (panel, mut out) in panels.zip(out.axis_chunks_iter_mut(Axis(1), PANEL)) {
+            for (at, (panel, start)) in panels.zip(self.w.start.chunks_exact(PANEL)).enumerate() {
                 let mut tile = [[0.0; PANEL]; ROWS];
                 for strip in 0..PANEL / (2 * S::F32_LANES) {
-                    multiply(simd, &block, panel, strip, &mut tile);
+                    multiply(simd, &block, panel, start, strip, &mut tile);
                 }
+                let columns = at * PANEL..self.w.outputs.min((at + 1) * PANEL);
                 for (mut out, tile) in out.axis_iter_mut(Axis(0)).zip(&tile) {
-                    out.iter_mut()
-                        .zip(tile)
-                        .for_each(|(out, &value)| *out = value);
+                    let out = out
+                        .as_slice_mut()
+                        .expect("rows of the output are contiguous");
+                    out[columns.clone()].copy_from_slice(&tile[..columns.len()]);
                 }
             }
         }
@@ -127,12 +142,17 @@ fn multiply<S: Simd, const ROWS: usize>(
     simd: S,
     block: &[[f32; ROWS]],
     panel: &[f32],
+    start: &[f32],
     strip: usize,
     tile: &mut [[f32; PANEL]; ROWS],
 ) {
-    let mut sums = [[simd.splat_f32s(0.0); 2]; ROWS];
+    let two = |row| -> [S::f32s; 2] {
+        let vectors = S::as_simd_f32s(row).0;
+        [vectors[2 * strip], vectors[2 * strip + 1]]
+    };
+    let mut sums = [two(start); ROWS];
     for (x, w) in block.iter().zip(panel.chunks_exact(PANEL)) {
-        let w = &S::as_simd_f32s(w).0[2 * strip..][..2];
+        let w = two(w);
         for (sums, &x) in sums.iter_mut().zip(x) {
             let x = simd.splat_f32s(x);
             sums[0] = simd.mul_add_f32s(x, w[0], sums[0]);
@@ -176,13 +196,16 @@ mod tests {
         /// Bit for bit the plain chain of fused multiply-adds.
         #[test]
         fn equals_the_plain_chain(
-            (x, w) in (1_usize..30, 1_usize..70, 0_usize..40)
+            (x, w) in (1_usize..30, 1_usize..70, 1_usize..40)
                 .prop_flat_map(|(n, m, d)| (matrix(n, d), matrix(m, d)))
         ) {
-            let out = product(&x, &w);
+            let start: Vec<f32> = (0..w.nrows()).map(|row| 0.3 * row as f32 - 1.0).collect();
+            let mut out = Array2::zeros((x.nrows(), w.nrows()));
+            let packed = Packed::new(w.view()).starting_from(&start);
+            packed.product(x.view(), out.view_mut());
             for (row, x) in x.outer_iter().enumerate() {
                 for (column, w) in w.outer_iter().enumerate() {
-                    let chain = x.iter().zip(w).fold(0.0_f32, |sum, (&x, &w)| x.mul_add(w, sum));
+                    let chain = x.iter().zip(w).fold(start[column], |sum, (&x, &w)| x.mul_add(w, sum));
                     prop_assert_eq!(out[[row, column]].to_bits(), chain.to_bits());
                 }
             }

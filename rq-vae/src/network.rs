@@ -55,7 +55,7 @@ impl Mlp {
         }
         let packed = layers
             .iter()
-            .map(|layer| Packed::new(layer.weight.view()))
+            .map(|layer| Packed::new(layer.weight.view()).starting_from(&layer.bias))
             .collect();
         Ok(Self {
             layers,
@@ -90,7 +90,6 @@ impl Mlp {
             let input = hidden.as_ref().map_or(x, |hidden| hidden.view());
             let mut output = Array2::zeros((x.nrows(), layer.bias.len()));
             packed.product(input, output.view_mut());
-            output += &layer.bias;
             if at + 1 < self.layers.len() {
                 output.mapv_inplace(|y| y.max(0.0));
             }

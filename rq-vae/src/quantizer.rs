@@ -3,6 +3,7 @@ use rayon::prelude::*;
 use semantic_id::{Code, CodeMatrix, CodeSpace, Distances, ItemId, SemanticId};
 
 use crate::matmul::Packed;
+use crate::search::Search;
 use crate::{Error, Result};
 
 /// Items whose products with all centroids are held at once by one thread.
@@ -45,24 +46,12 @@ impl Codebook {
 pub struct ResidualQuantizer {
     codebooks: Vec<Codebook>,
     space: CodeSpace,
-    /// All centroids, level after level, as the right factor of a product.
+    /// `|c|^2 - 2 x.c` for all centroids, level after level, as a product with `x`.
     centroids: Packed,
-    /// `|c|^2` of all centroids, level after level.
-    norms: Vec<f32>,
     /// First centroid of each level, and their total.
     offsets: Vec<usize>,
     /// `2 c_i.c_j` for `c_i` in all levels before `l` (rows) and `c_j` in level `l`: `cross[l]`.
     cross: Vec<Array2<f32>>,
-}
-
-/// A partial path of the beam search.
-#[derive(Clone, Copy)]
-struct Beam {
-    /// Squared distance less `|x|^2`.
-    cost: f32,
-    /// Place among the beams of the level before.
-    parent: u32,
-    code: u16,
 }
 
 impl ResidualQuantizer {
@@ -111,11 +100,10 @@ impl ResidualQuantizer {
                 table
             })
             .collect();
-        let centroids = Packed::new(all.view());
+        let centroids = Packed::new((&all * -2.0).view()).starting_from(&norms);
         Ok(Self {
             space,
             centroids,
-            norms,
             offsets,
             cross,
             codebooks,
@@ -208,15 +196,21 @@ impl ResidualQuantizer {
         found
     }
 
+    /// The columns of a level among all centroids.
+    pub(crate) fn columns(&self, level: usize) -> std::ops::Range<usize> {
+        self.offsets[level]..self.offsets[level + 1]
+    }
+
+    /// Twice the products of the centroid `code` of the level `before` with those of `level`.
+    pub(crate) fn cross(&self, before: usize, code: Code, level: usize) -> &[f32] {
+        let row = self.cross[level].row(self.offsets[before] + code.index());
+        row.to_slice().expect("row-major")
+    }
+
     /// `|c|^2 - 2 x.c` for all items and all centroids, `[n, sum K]`.
     fn products(&self, latents: ArrayView2<'_, f32>) -> Array2<f32> {
-        let mut products = Array2::zeros((latents.nrows(), self.norms.len()));
+        let mut products = Array2::zeros((latents.nrows(), self.offsets[self.codebooks.len()]));
         self.centroids.product_here(latents, products.view_mut());
-        for mut row in products.outer_iter_mut() {
-            row.iter_mut()
-                .zip(&self.norms)
-                .for_each(|(p, norm)| *p = norm - 2.0 * *p);
-        }
         products
     }
 
@@ -249,159 +243,6 @@ fn table_bytes(space: &CodeSpace) -> u64 {
         before += u64::from(size);
     }
     4 * cells
-}
-
-/// Working memory of one beam search, kept from item to item.
-#[derive(Default)]
-struct Search {
-    /// Surviving beams of each level, nearest first.
-    levels: Vec<Vec<Beam>>,
-    /// Costs of the children of one beam.
-    children: Vec<f32>,
-}
-
-impl Search {
-    /// Fills `levels` for an item with the given `|c|^2 - 2 x.c`.
-    fn run(&mut self, quantizer: &ResidualQuantizer, products: &[f32], width: usize) {
-        pulp::Arch::new().dispatch(|| self.run_inlined(quantizer, products, width));
-    }
-
-    /// Plain loops, which the dispatch above compiles for the widest vectors there are.
-    #[inline(always)]
-    fn run_inlined(&mut self, quantizer: &ResidualQuantizer, products: &[f32], width: usize) {
-        self.levels.clear();
-        let mut path = vec![Code(0); quantizer.codebooks.len()];
-        for level in 0..quantizer.codebooks.len() {
-            let own = &products[quantizer.offsets[level]..quantizer.offsets[level + 1]];
-            let mut next = Nearest::new(width);
-            for parent in 0..self.levels.last().map_or(1, Vec::len) {
-                self.children.clear();
-                self.children.extend_from_slice(own);
-                let mut cost = 0.0;
-                if let Some(parents) = self.levels.last() {
-                    cost = parents[parent].cost;
-                    self.path(parent, &mut path[..level]);
-                    for (before, code) in path[..level].iter().enumerate() {
-                        let row = quantizer.offsets[before] + code.index();
-                        let row = quantizer.cross[level].row(row);
-                        let row = row.to_slice().expect("row-major");
-                        self.children.iter_mut().zip(row).for_each(|(c, x)| *c += x);
-                    }
-                }
-                self.children.iter_mut().for_each(|child| *child += cost);
-                next.offer(parent as u32, &self.children);
-            }
-            self.levels.push(next.sorted());
-        }
-    }
-
-    /// Beams that the last level holds.
-    fn len(&self) -> usize {
-        self.levels.last().map_or(0, Vec::len)
-    }
-
-    /// The codes that lead to a beam of level `path.len() - 1`.
-    #[inline(always)]
-    fn path(&self, beam: usize, path: &mut [Code]) {
-        let mut beam = beam;
-        for (level, code) in path.iter_mut().enumerate().rev() {
-            let here = self.levels[level][beam];
-            *code = Code(here.code);
-            beam = here.parent as usize;
-        }
-    }
-}
-
-/// The `width` nearest children seen so far, as a heap with the farthest on top.
-struct Nearest {
-    width: usize,
-    heap: std::collections::BinaryHeap<Farthest>,
-    limit: f32,
-}
-
-struct Farthest(Beam);
-
-impl Ord for Farthest {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        let key = |beam: &Beam| (beam.parent, beam.code);
-        (self.0.cost.total_cmp(&other.0.cost)).then_with(|| key(&self.0).cmp(&key(&other.0)))
-    }
-}
-
-impl PartialOrd for Farthest {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Farthest {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Farthest {}
-
-impl Nearest {
-    fn new(width: usize) -> Self {
-        let heap = std::collections::BinaryHeap::new();
-        Self {
-            width: width.max(1),
-            heap,
-            limit: f32::INFINITY,
-        }
-    }
-
-    /// Children come in the order of (parent, code), so an equal cost never displaces.
-    #[inline(always)]
-    fn offer(&mut self, parent: u32, costs: &[f32]) {
-        const BLOCK: usize = 32;
-        for (block, costs) in costs.chunks(BLOCK).enumerate() {
-            // Most blocks hold nothing near enough, and a minimum is cheap.
-            let least = costs
-                .iter()
-                .fold(f32::INFINITY, |least, &cost| least.min(cost));
-            if least >= self.limit {
-                continue;
-            }
-            for (at, &cost) in costs.iter().enumerate() {
-                if cost < self.limit {
-                    self.push(Beam {
-                        cost,
-                        parent,
-                        code: (block * BLOCK + at) as u16,
-                    });
-                }
-            }
-        }
-    }
-
-    #[inline(never)]
-    fn push(&mut self, beam: Beam) {
-        if self.heap.len() == self.width {
-            self.heap.pop();
-        }
-        self.heap.push(Farthest(beam));
-        if self.heap.len() == self.width {
-            self.limit = self.heap.peek().map_or(f32::INFINITY, |top| top.0.cost);
-        }
-    }
-
-    fn sorted(mut self) -> Vec<Beam> {
-        if self.heap.is_empty() {
-            // All costs overflowed: none is nearer than another, and the first stands for all.
-            self.push(Beam {
-                cost: f32::INFINITY,
-                parent: 0,
-                code: 0,
-            });
-        }
-        self.heap
-            .into_sorted_vec()
-            .into_iter()
-            .map(|beam| beam.0)
-            .collect()
-    }
 }
 
 /// `|x - y|^2`, summed in a fixed order: 16 interleaved partial sums, then those in order.

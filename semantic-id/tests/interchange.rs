@@ -206,7 +206,6 @@ proptest! {
 
 /// Published indexes, with the number of items and of distinct codes that are known of them.
 #[test]
-#[expect(clippy::print_stdout, reason = "says why it tests nothing")]
 fn published_indexes_are_read() {
     let Some(data) = std::env::var_os("SEMID_DATA").map(PathBuf::from) else {
         println!("SEMID_DATA is not set: published indexes are not read");

@@ -112,8 +112,10 @@ impl<D: AsRef<[u8]> + Sync> Embeddings<D> {
             let layout = safetensors::layout(head)?;
             Source::Bytes(bytes, layout)
         };
-        if let Source::Bytes(bytes, layout) = &source {
-            layout.check(bytes.as_ref().len())?;
+        match &source {
+            Source::Bytes(bytes, layout) => layout.check(bytes.as_ref().len())?,
+            #[cfg(feature = "parquet")]
+            Source::Decoded(..) => {}
         }
         Ok(Self(source))
     }

@@ -124,7 +124,7 @@ mod tests {
     fn clipping_bounds_the_joint_norm() {
         let value = Tensor::from_slice(&[3.0_f32, 4.0]).set_requires_grad(true);
         let mut optimizer = AdamW::new(vec![Parameter::new("w".into(), value, 0.1, 0.0)]);
-        let loss = (&optimizer.parameters[0].value).square().sum(Kind::Float);
+        let loss = optimizer.parameters[0].value.square().sum(Kind::Float);
         optimizer.zero_grad();
         loss.backward();
         optimizer.clip(1.0);

@@ -233,10 +233,12 @@ impl RqVae {
             quantization +=
                 mse(&centroids, &residual) + mse(&residual, &centroids) * config.commitment;
             residuals.push(residual.detach());
-            residual = residual - centroids.detach();
-            if !config.deep_commitment {
-                residual = residual.detach();
-            }
+            let left = &residual - centroids.detach();
+            residual = if config.deep_commitment {
+                left
+            } else {
+                left.detach()
+            };
             quantized += centroids;
             codes.push(chosen);
         }
