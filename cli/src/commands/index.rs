@@ -123,6 +123,26 @@ struct Source {
     r2: Option<f64>,
 }
 
+impl Source {
+    /// The reconstruction error after assignment; `None` where a level was added.
+    fn mse_after(
+        &self,
+        file: &EmbeddingFile,
+        assignment: &Assignment,
+    ) -> anyhow::Result<Option<f64>> {
+        let (space, paths) = (assignment.space(), assignment.paths());
+        if space != self.encoder.quantizer().space() {
+            return Ok(None);
+        }
+        if self.r2.is_none() {
+            return Ok(Some(self.encoder.mse_of(&file.embeddings, paths)?));
+        }
+        // Codes that the draft did not use lie nowhere until they have items.
+        let fit = LeastSquares::fit(file.embeddings.all()?.view(), paths, space)?;
+        Ok(Some(fit.encoder.mse_of(&file.embeddings, paths)?))
+    }
+}
+
 impl Index {
     pub(crate) fn run(&self, console: &Console) -> anyhow::Result<()> {
         let assigner = self.assigner()?;
@@ -146,8 +166,6 @@ impl Index {
         let assignment = assigner.assign(&draft, &file.keys)?;
         let seconds_assign = start.elapsed().as_secs_f64();
 
-        let same_space = assignment.space() == draft.space();
-        let mse = |paths| source.encoder.mse_of(&file.embeddings, paths);
         let report = Report {
             out: self.out.clone(),
             items: file.keys.len(),
@@ -155,8 +173,8 @@ impl Index {
             unique: assignment.paths().unique(),
             moved: assignment.moved(),
             added_distance: assignment.added_distance(),
-            reconstruction_mse_before: mse(draft.paths())?,
-            reconstruction_mse: same_space.then(|| mse(assignment.paths())).transpose()?,
+            reconstruction_mse_before: source.encoder.mse_of(&file.embeddings, draft.paths())?,
+            reconstruction_mse: source.mse_after(&file, &assignment)?,
             draft_r2: source.r2,
             certificate: assignment.certificate().cloned(),
             seconds_encode,
