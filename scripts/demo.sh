@@ -11,6 +11,7 @@ model=demo/model
 embeddings=demo/movies.npy
 index=demo/movies.index.safetensors
 mkdir -p demo
+echo "MovieLens 100K: GroupLens allows research use, not commercial use or passing it on"
 
 # is_newer TARGET INPUT...: whether TARGET is there and no INPUT is newer.
 is_newer() {
