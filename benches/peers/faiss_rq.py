@@ -24,7 +24,6 @@ def by_faiss(x: np.ndarray, beam: int) -> tuple[float, float]:
     quantizer = faiss.ResidualQuantizer(x.shape[1], 4, 8)
     quantizer.max_beam_size = beam
     quantizer.cp.niter = 25
-    quantizer.train_type = faiss.ResidualQuantizer.Train_default
     quantizer.train(x)
     decoded = quantizer.decode(quantizer.compute_codes(x))
     return time.perf_counter() - start, float(((x - decoded) ** 2).mean())
