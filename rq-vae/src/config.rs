@@ -46,7 +46,7 @@ pub struct RqVaeParams {
     pub learning_rate: f64,
     /// Learning rate of the codebooks.
     pub codebook_learning_rate: f64,
-    /// Decoupled weight decay of the networks.
+    /// Decoupled weight decay of the networks and the codebooks.
     pub weight_decay: f64,
     /// Share of all steps in which the learning rate rises from zero.
     pub warmup: f64,
