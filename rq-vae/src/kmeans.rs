@@ -11,6 +11,9 @@ use crate::quantizer::{Codebook, squared_norms};
 /// Rows whose distances to all centroids are held at once by one thread.
 const CHUNK: usize = 192;
 
+/// Points of a [`Block`].
+const BLOCK: usize = 1024;
+
 /// Candidates among which a seed is chosen. Arthur and Vassilvitskii (2007) advise
 /// `2 + ln K`, 7.5 for 256 codes.
 const SEED_CANDIDATES: usize = 8;
@@ -86,6 +89,7 @@ pub(crate) fn nearest(
         .collect();
     // Costs less the |x|^2 that all codes share.
     let costs_of = Packed::new((&centroids * -2.0).view()).starting_from(&offers);
+    let scratch = || Array2::zeros((CHUNK, offers.len()));
     let mut nearest = vec![
         Nearest {
             code: 0,
@@ -98,8 +102,8 @@ pub(crate) fn nearest(
         .into_par_iter()
         .zip(norms.par_chunks(CHUNK))
         .zip(nearest.par_chunks_mut(CHUNK))
-        .for_each(|((points, norms), nearest)| {
-            let mut costs = Array2::zeros((points.nrows(), offers.len()));
+        .for_each_init(scratch, |scratch, ((points, norms), nearest)| {
+            let mut costs = scratch.slice_mut(ndarray::s![..points.nrows(), ..]);
             costs_of.product_here(points, costs.view_mut());
             for ((costs, norm), nearest) in costs.outer_iter().zip(norms).zip(nearest) {
                 let costs = costs.to_slice().expect("row-major");
@@ -145,73 +149,111 @@ fn seeds(
     codes: usize,
     rng: &mut impl Rng,
 ) -> Array2<f32> {
+    let mut blocks: Vec<Block> = points
+        .axis_chunks_iter(Axis(0), BLOCK)
+        .into_par_iter()
+        .zip(norms.par_chunks(BLOCK))
+        .map(|(points, norms)| Block::new(points, norms))
+        .collect();
     let mut centroids = Array2::zeros((codes, points.ncols()));
-    let first = rng.random_range(0..points.nrows());
-    centroids.row_mut(0).assign(&points.row(first));
-    let mut distances = squared_distances(points, norms, &[first]).remove(0);
-    for code in 1..codes {
-        let candidates = draw(&distances, rng);
-        let closer = squared_distances(points, norms, &candidates)
-            .into_iter()
-            .map(|mut to| {
-                to.iter_mut()
-                    .zip(&distances)
-                    .for_each(|(to, &now)| *to = to.min(now));
-                to
-            })
-            .collect::<Vec<_>>();
-        let total = |d: &Vec<f32>| d.iter().map(|&d| f64::from(d)).sum::<f64>();
-        let potentials: Vec<f64> = closer.par_iter().map(total).collect();
+    // All distances are infinite before the first seed, so that the first is drawn evenly.
+    let mut candidates = vec![rng.random_range(0..points.nrows())];
+    for mut centroid in centroids.outer_iter_mut() {
+        let seeds = points.select(Axis(0), &candidates);
+        let norms: Vec<f32> = candidates.iter().map(|&row| norms[row]).collect();
+        blocks
+            .par_iter_mut()
+            .for_each(|block| block.offer(seeds.view(), &norms));
+        let potential =
+            |at: usize| -> f64 { blocks.iter().map(|block| block.potentials[at]).sum() };
         let best = (0..candidates.len())
-            .min_by(|&a, &b| potentials[a].total_cmp(&potentials[b]))
+            .min_by(|&a, &b| potential(a).total_cmp(&potential(b)))
             .expect("there are candidates");
-        centroids
-            .row_mut(code)
-            .assign(&points.row(candidates[best]));
-        distances = closer.into_iter().nth(best).expect("best is one of them");
+        centroid.assign(&seeds.row(best));
+        blocks.iter_mut().for_each(|block| block.accept(best));
+        candidates = draw(&blocks, rng);
     }
     centroids
 }
 
-/// Rows drawn with probability proportional to their distance; uniformly if all are zero.
-fn draw(distances: &[f32], rng: &mut impl Rng) -> Vec<usize> {
-    let sums: Vec<f64> = distances
-        .iter()
-        .scan(0.0, |sum, &d| {
-            *sum += f64::from(d);
-            Some(*sum)
-        })
-        .collect();
-    let total = sums.last().copied().unwrap_or(0.0);
-    (0..SEED_CANDIDATES)
-        .map(|_| {
-            if total > 0.0 {
-                let at = rng.random::<f64>() * total;
-                sums.partition_point(|&sum| sum <= at)
-                    .min(distances.len() - 1)
-            } else {
-                rng.random_range(0..distances.len())
-            }
-        })
-        .collect()
+/// Points that one thread measures against the candidates for a seed.
+struct Block {
+    /// `|x|^2 - 2 x.s` of the points, as a product with a seed `s`.
+    points: Packed,
+    /// Squared distance of each point to the nearest seed so far, and their sum.
+    distances: Vec<f32>,
+    total: f64,
+    /// By candidate: the same distances and sum if it became a seed.
+    closer: Array2<f32>,
+    potentials: Vec<f64>,
 }
 
-/// Squared distances of all points to some of them: one list a target.
-fn squared_distances(
-    points: ArrayView2<'_, f32>,
-    norms: &[f32],
-    targets: &[usize],
-) -> Vec<Vec<f32>> {
-    let chosen = points.select(Axis(0), targets);
-    let mut products = Array2::zeros((points.nrows(), targets.len()));
-    Packed::new(chosen.view()).product(points, products.view_mut());
-    (targets.par_iter().enumerate())
-        .map(|(column, &target)| {
-            (products.column(column).iter().zip(norms))
-                .map(|(product, norm)| (norm + norms[target] - 2.0 * product).max(0.0))
-                .collect()
-        })
-        .collect()
+impl Block {
+    fn new(points: ArrayView2<'_, f32>, norms: &[f32]) -> Self {
+        Self {
+            points: Packed::new((&points * -2.0).view()).starting_from(norms),
+            distances: vec![f32::INFINITY; points.nrows()],
+            total: f64::INFINITY,
+            closer: Array2::zeros((SEED_CANDIDATES, points.nrows())),
+            potentials: Vec::new(),
+        }
+    }
+
+    fn offer(&mut self, seeds: ArrayView2<'_, f32>, norms: &[f32]) {
+        let mut closer = self.closer.slice_mut(ndarray::s![..seeds.nrows(), ..]);
+        self.points.product_here(seeds, closer.view_mut());
+        self.potentials.clear();
+        for (mut closer, &norm) in closer.outer_iter_mut().zip(norms) {
+            let closer = closer.as_slice_mut().expect("row-major");
+            for (to, &now) in closer.iter_mut().zip(&self.distances) {
+                *to = (*to + norm).max(0.0).min(now);
+            }
+            self.potentials.push(sum(closer));
+        }
+    }
+
+    fn accept(&mut self, candidate: usize) {
+        let closer = self.closer.row(candidate);
+        self.distances
+            .copy_from_slice(closer.to_slice().expect("row-major"));
+        self.total = self.potentials[candidate];
+    }
+}
+
+/// The sum of non-negative numbers, in order.
+fn sum(values: &[f32]) -> f64 {
+    values.iter().map(|&value| f64::from(value)).sum()
+}
+
+/// Points drawn with probability proportional to their distance; uniformly if all are zero.
+fn draw(blocks: &[Block], rng: &mut impl Rng) -> Vec<usize> {
+    let points = blocks.iter().map(|block| block.distances.len()).sum();
+    let total: f64 = blocks.iter().map(|block| block.total).sum();
+    let one = |_| match total > 0.0 {
+        // Rounding may lead past the end.
+        true => reach(blocks, rng.random::<f64>() * total).min(points - 1),
+        false => rng.random_range(0..points),
+    };
+    (0..SEED_CANDIDATES).map(one).collect()
+}
+
+/// The point at which the running sum of the distances exceeds `sum`.
+fn reach(blocks: &[Block], mut sum: f64) -> usize {
+    let mut passed = 0;
+    for block in blocks {
+        if sum >= block.total {
+            sum -= block.total;
+            passed += block.distances.len();
+            continue;
+        }
+        let exceeds = |&distance: &f32| {
+            sum -= f64::from(distance);
+            sum < 0.0
+        };
+        let within = block.distances.iter().position(exceeds);
+        return passed + within.unwrap_or(block.distances.len());
+    }
+    passed
 }
 
 /// Moves each centroid to the mean of its points. A code without points takes the point
@@ -229,7 +271,7 @@ fn move_centroids(points: ArrayView2<'_, f32>, nearest: &[Nearest], centroids: &
             for &row in members {
                 let point = points.row(row as usize);
                 sum.iter_mut()
-                    .zip(point)
+                    .zip(point.to_slice().expect("row-major"))
                     .for_each(|(sum, &x)| *sum += f64::from(x));
             }
             let count = members.len() as f64;

@@ -53,6 +53,11 @@ impl Packed {
         }
     }
 
+    /// Number of outputs `M`.
+    pub(crate) fn outputs(&self) -> usize {
+        self.outputs
+    }
+
     /// Lets the sum of output `m` start from `start[m]`, `[M]`.
     pub(crate) fn starting_from<'a>(mut self, start: impl IntoIterator<Item = &'a f32>) -> Self {
         self.start
@@ -91,11 +96,13 @@ struct Product<'a> {
 impl WithSimd for Product<'_> {
     type Output = ();
 
-    /// As many rows at once as leave registers for the operands.
+    /// As many rows at once as leave registers for the operands; no more than there are.
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if S::REGISTER_COUNT >= 32 {
+        if S::REGISTER_COUNT >= 32 && self.x.nrows() > 8 {
             self.rows::<S, 12>(simd);
+        } else if S::REGISTER_COUNT >= 32 {
+            self.rows::<S, 8>(simd);
         } else {
             self.rows::<S, 6>(simd);
         }
