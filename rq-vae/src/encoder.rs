@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use ndarray::{Array1, Array2, ArrayView2, Axis};
+use rayon::prelude::*;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use semantic_id::CodeMatrix;
@@ -418,8 +419,13 @@ pub(crate) fn sample(items: usize, config: &RqVaeConfig) -> Vec<usize> {
 
 /// `(x - mean) / scale`, by row.
 pub(crate) fn standardize(x: ArrayView2<'_, f32>, mean: &Array1<f32>, scale: f32) -> Array2<f32> {
+    const ROWS: usize = 64;
     let mut out = x.as_standard_layout().into_owned();
-    out -= mean;
-    out.mapv_inplace(|x| x / scale);
+    out.axis_chunks_iter_mut(Axis(0), ROWS)
+        .into_par_iter()
+        .for_each(|mut rows| {
+            rows -= mean;
+            rows.mapv_inplace(|x| x / scale);
+        });
     out
 }

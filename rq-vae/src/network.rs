@@ -1,7 +1,11 @@
-use ndarray::{Array1, Array2, ArrayView2};
+use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2, Axis};
+use rayon::prelude::*;
 
 use crate::matmul::Packed;
 use crate::{Error, Result};
+
+/// Rows that pass through all layers together, while they are in the cache.
+const CHUNK: usize = 192;
 
 /// One affine map `y = W x + b`.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,20 +89,45 @@ impl Mlp {
 
     /// Applies the network to each row of `x`. Runs on all threads of the pool.
     pub(crate) fn forward(&self, x: ArrayView2<'_, f32>) -> Array2<f32> {
-        let mut hidden: Option<Array2<f32>> = None;
-        for (at, (layer, packed)) in self.layers.iter().zip(&self.packed).enumerate() {
-            let input = hidden.as_ref().map_or(x, |hidden| hidden.view());
-            let mut output = Array2::zeros((x.nrows(), layer.bias.len()));
-            packed.product(input, output.view_mut());
-            if at + 1 < self.layers.len() {
-                output.mapv_inplace(|y| y.max(0.0));
-            }
-            hidden = Some(output);
+        let width = self.packed.last().map_or(x.ncols(), Packed::outputs);
+        let mut out = Array2::zeros((x.nrows(), width));
+        x.axis_chunks_iter(Axis(0), CHUNK)
+            .into_par_iter()
+            .zip(out.axis_chunks_iter_mut(Axis(0), CHUNK))
+            .for_each_init(
+                || self.hidden(),
+                |hidden, (x, out)| self.forward_here(x, hidden, out),
+            );
+        out
+    }
+
+    /// Room for what lies between the layers, for one chunk of rows.
+    fn hidden(&self) -> Vec<Array2<f32>> {
+        let inner = self.packed.len().saturating_sub(1);
+        let room = |layer: &Packed| Array2::zeros((CHUNK, layer.outputs()));
+        self.packed[..inner].iter().map(room).collect()
+    }
+
+    fn forward_here(
+        &self,
+        x: ArrayView2<'_, f32>,
+        hidden: &mut [Array2<f32>],
+        mut out: ArrayViewMut2<'_, f32>,
+    ) {
+        let Some((last, inner)) = self.packed.split_last() else {
+            out.assign(&x);
+            return;
+        };
+        let mut input = x;
+        for (layer, hidden) in inner.iter().zip(hidden) {
+            let mut output = hidden.slice_mut(ndarray::s![..x.nrows(), ..]);
+            layer.product_here(input, output.view_mut());
+            output.mapv_inplace(|y| y.max(0.0));
+            input = hidden.slice(ndarray::s![..x.nrows(), ..]);
         }
-        match hidden {
-            None => x.to_owned(),
-            Some(output) if self.skip => output + x,
-            Some(output) => output,
+        last.product_here(input, out.view_mut());
+        if self.skip {
+            out += &x;
         }
     }
 }

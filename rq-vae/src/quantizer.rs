@@ -7,7 +7,7 @@ use crate::search::Search;
 use crate::{Error, Result};
 
 /// Items whose products with all centroids are held at once by one thread.
-const CHUNK: usize = 192;
+const CHUNK: usize = 48;
 
 /// Bytes that the table of products between centroids of different levels may take.
 const TABLE_LIMIT: u64 = 4 << 30;
@@ -136,6 +136,7 @@ impl ResidualQuantizer {
     pub fn encode(&self, latents: ArrayView2<'_, f32>, beams: usize) -> (CodeMatrix, Vec<f32>) {
         let latents = latents.as_standard_layout();
         let levels = self.space.levels();
+        let scratch = || (Search::default(), self.no_products(CHUNK));
         let mut codes = vec![Code(0); latents.nrows() * levels];
         let mut distances = vec![0.0; latents.nrows()];
         latents
@@ -143,21 +144,25 @@ impl ResidualQuantizer {
             .into_par_iter()
             .zip(codes.par_chunks_mut(CHUNK * levels))
             .zip(distances.par_chunks_mut(CHUNK))
-            .for_each(|((latents, codes), distances)| {
-                let mut search = Search::default();
-                let products = self.products(latents);
-                for (item, path) in codes.chunks_exact_mut(levels).enumerate() {
-                    let products = products.row(item);
-                    search.run(
-                        self,
-                        products.as_slice().expect("rows are contiguous"),
-                        beams,
-                    );
-                    search.path(0, path);
-                    let latent = latents.row(item);
-                    distances[item] = self.distance(latent.to_slice().expect("row-major"), path);
-                }
-            });
+            .for_each_init(
+                scratch,
+                |(search, products), ((latents, codes), distances)| {
+                    let mut products = products.slice_mut(ndarray::s![..latents.nrows(), ..]);
+                    self.centroids.product_here(latents, products.view_mut());
+                    for (item, path) in codes.chunks_exact_mut(levels).enumerate() {
+                        let products = products.row(item);
+                        search.run(
+                            self,
+                            products.as_slice().expect("rows are contiguous"),
+                            beams,
+                        );
+                        search.path(0, path);
+                        let latent = latents.row(item);
+                        distances[item] =
+                            self.distance(latent.to_slice().expect("row-major"), path);
+                    }
+                },
+            );
         let codes = CodeMatrix::new(codes, levels).expect("whole rows");
         (codes, distances)
     }
@@ -180,7 +185,8 @@ impl ResidualQuantizer {
     /// The `count` nearest paths of one latent that a beam search of that width finds.
     fn candidates(&self, latent: &[f32], count: usize) -> Vec<(SemanticId, f32)> {
         let view = ArrayView2::from_shape((1, latent.len()), latent).expect("one row");
-        let products = self.products(view);
+        let mut products = self.no_products(1);
+        self.centroids.product_here(view, products.view_mut());
         let mut search = Search::default();
         search.run(self, products.as_slice().expect("row-major"), count);
         let mut found: Vec<_> = (0..search.len())
@@ -207,11 +213,9 @@ impl ResidualQuantizer {
         row.to_slice().expect("row-major")
     }
 
-    /// `|c|^2 - 2 x.c` for all items and all centroids, `[n, sum K]`.
-    fn products(&self, latents: ArrayView2<'_, f32>) -> Array2<f32> {
-        let mut products = Array2::zeros((latents.nrows(), self.offsets[self.codebooks.len()]));
-        self.centroids.product_here(latents, products.view_mut());
-        products
+    /// Room for `|c|^2 - 2 x.c` of some items with all centroids, `[n, sum K]`.
+    fn no_products(&self, items: usize) -> Array2<f32> {
+        Array2::zeros((items, self.offsets[self.codebooks.len()]))
     }
 
     /// Squared distance of a latent to a path, to full f32 precision.
@@ -228,6 +232,7 @@ impl ResidualQuantizer {
         let mut residual = latent.to_vec();
         for (book, code) in self.codebooks.iter().zip(prefix) {
             let centroid = book.0.row(code.index());
+            let centroid = centroid.to_slice().expect("row-major");
             residual.iter_mut().zip(centroid).for_each(|(r, c)| *r -= c);
         }
         residual

@@ -1,9 +1,12 @@
 //! The beam search of [`ResidualQuantizer`].
 
-use pulp::{Simd, WithSimd, bytemuck};
+use pulp::{Simd, WithSimd};
 use semantic_id::Code;
 
 use crate::ResidualQuantizer;
+
+/// Costs that are looked at together; the compiler makes vectors of them.
+const LANES: usize = 16;
 
 /// A partial path.
 #[derive(Debug, Clone, Copy)]
@@ -15,20 +18,15 @@ struct Beam {
     code: u16,
 }
 
-/// A beam whose children are offered.
-#[derive(Default)]
-struct Parent<'a> {
-    place: u32,
-    cost: f32,
-    /// Twice the products of each of its centroids with those of the children's level.
-    rows: Vec<&'a [f32]>,
-}
-
 /// Working memory of one search, kept from item to item.
 #[derive(Debug, Default)]
 pub(crate) struct Search {
     /// Surviving beams of each level, nearest first.
     levels: Vec<Vec<Beam>>,
+    /// Costs of the children of all beams of one level, in order of (beam, code).
+    costs: Vec<f32>,
+    /// Least costs of interleaved groups of children.
+    least: Vec<f32>,
 }
 
 impl Search {
@@ -38,36 +36,8 @@ impl Search {
             search: self,
             quantizer,
             products,
-            width,
+            width: width.max(1),
         });
-    }
-
-    #[inline(always)]
-    fn run_inlined<S: Simd>(
-        &mut self,
-        simd: S,
-        quantizer: &ResidualQuantizer,
-        products: &[f32],
-        width: usize,
-    ) {
-        self.levels.clear();
-        let mut parent = Parent::default();
-        for level in 0..quantizer.space().levels() {
-            let own = &products[quantizer.columns(level)];
-            let mut nearest = Nearest::new(width);
-            for place in 0..self.levels.last().map_or(1, Vec::len) {
-                parent.rows.clear();
-                if let Some(parents) = self.levels.last() {
-                    parent.place = place as u32;
-                    parent.cost = parents[place].cost;
-                    for (before, code) in (0..level).rev().zip(self.codes(level - 1, place)) {
-                        parent.rows.push(quantizer.cross(before, code, level));
-                    }
-                }
-                nearest.offer(simd, &parent, own);
-            }
-            self.levels.push(nearest.sorted());
-        }
     }
 
     /// Paths found.
@@ -77,28 +47,117 @@ impl Search {
 
     /// The path of a place among those found, nearest first.
     pub(crate) fn path(&self, place: usize, path: &mut [Code]) {
-        for (slot, code) in path
-            .iter_mut()
+        let codes = codes(&self.levels, place);
+        path.iter_mut()
             .rev()
-            .zip(self.codes(self.levels.len() - 1, place))
-        {
-            *slot = code;
+            .zip(codes)
+            .for_each(|(slot, code)| *slot = code);
+    }
+
+    /// The costs of all children of the last level's beams: child `c` of a beam costs the beam's
+    /// cost, its own `|c|^2 - 2 x.c`, and twice its products with the centroids on the path.
+    #[inline(always)]
+    fn offer(&mut self, quantizer: &ResidualQuantizer, products: &[f32]) {
+        let level = self.levels.len();
+        let own = &products[quantizer.columns(level)];
+        self.costs.clear();
+        let Some(parents) = self.levels.last() else {
+            self.costs.extend_from_slice(own);
+            return;
+        };
+        for (place, parent) in parents.iter().enumerate() {
+            let path = (0..level).rev().zip(codes(&self.levels, place));
+            let mut rows = path.map(|(before, code)| quantizer.cross(before, code, level));
+            let first = rows.next().expect("a parent has a code");
+            let start = self.costs.len();
+            let costs = own.iter().zip(first);
+            self.costs
+                .extend(costs.map(|(own, row)| own + parent.cost + row));
+            rows.for_each(|row| add(&mut self.costs[start..], row));
         }
     }
 
-    /// The codes of a beam, from its own level up to the first.
+    /// A cost that at least `width` children do not exceed, and few more do not: the `width`-th
+    /// of the least costs of interleaved groups of children, two groups a beam or more.
     #[inline(always)]
-    fn codes(&self, level: usize, beam: usize) -> impl Iterator<Item = Code> {
-        let mut beam = beam;
-        (0..=level).rev().map(move |level| {
-            let here = self.levels[level][beam];
-            beam = here.parent as usize;
-            Code(here.code)
-        })
+    fn limit(&mut self, width: usize) -> f32 {
+        let groups = (2 * width).next_multiple_of(2 * LANES);
+        self.least.clear();
+        for first in (0..groups).step_by(2 * LANES) {
+            let mut least = [f32::INFINITY; 2 * LANES];
+            for costs in self.costs.chunks_exact(groups) {
+                for (least, &cost) in least.iter_mut().zip(&costs[first..][..2 * LANES]) {
+                    *least = if cost < *least { cost } else { *least };
+                }
+            }
+            self.least.extend_from_slice(&least);
+        }
+        let (_, limit, _) = (self.least).select_nth_unstable_by(width - 1, f32::total_cmp);
+        *limit
+    }
+
+    /// Keeps the `width` nearest of the children that were offered. Ties go to the first.
+    #[inline(always)]
+    fn keep(&mut self, children: usize, width: usize) {
+        let limit = self.limit(width);
+        let mut nearest = Vec::with_capacity(width.min(self.costs.len()));
+        for (parent, costs) in self.costs.chunks(children).enumerate() {
+            for (block, costs) in costs.chunks(LANES).enumerate() {
+                // Most blocks hold nothing near enough.
+                if !costs.iter().fold(false, |any, &cost| any | (cost <= limit)) {
+                    continue;
+                }
+                let codes = (block * LANES) as u16..;
+                for (code, &cost) in codes.zip(costs).filter(|(_, cost)| **cost <= limit) {
+                    let parent = parent as u32;
+                    insert(&mut nearest, Beam { cost, parent, code }, width);
+                }
+            }
+        }
+        if nearest.is_empty() {
+            // All costs overflowed: none is nearer than another, and the first stands for all.
+            nearest.push(Beam {
+                cost: f32::INFINITY,
+                parent: 0,
+                code: 0,
+            });
+        }
+        self.levels.push(nearest);
     }
 }
 
-/// A call of [`Search::run_inlined`] for [`pulp::Arch::dispatch`].
+/// The codes of a beam of the last level, from there up to the first.
+#[inline(always)]
+fn codes(levels: &[Vec<Beam>], beam: usize) -> impl Iterator<Item = Code> {
+    let mut beam = beam;
+    levels.iter().rev().map(move |level| {
+        let here = level[beam];
+        beam = here.parent as usize;
+        Code(here.code)
+    })
+}
+
+#[inline(always)]
+fn add(sums: &mut [f32], values: &[f32]) {
+    sums.iter_mut()
+        .zip(values)
+        .for_each(|(sum, value)| *sum += value);
+}
+
+/// Inserts behind what costs as much. The few beams are moved faster than a heap compares them.
+#[inline(always)]
+fn insert(nearest: &mut Vec<Beam>, beam: Beam, width: usize) {
+    if nearest.len() == width {
+        if nearest[width - 1].cost <= beam.cost {
+            return;
+        }
+        nearest.pop();
+    }
+    let place = nearest.iter().rposition(|kept| kept.cost <= beam.cost);
+    nearest.insert(place.map_or(0, |place| place + 1), beam);
+}
+
+/// The search as a call for [`pulp::Arch::dispatch`], compiled for each instruction set.
 struct Run<'a> {
     search: &'a mut Search,
     quantizer: &'a ResidualQuantizer,
@@ -110,92 +169,12 @@ impl WithSimd for Run<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        self.search
-            .run_inlined(simd, self.quantizer, self.products, self.width);
-    }
-}
-
-/// The `width` nearest children so far, nearest first.
-struct Nearest {
-    width: usize,
-    kept: Vec<Beam>,
-    /// A child that costs this much or more is not among the `width` nearest.
-    limit: f32,
-}
-
-impl Nearest {
-    fn new(width: usize) -> Self {
-        Self {
-            width: width.max(1),
-            kept: Vec::new(),
-            limit: f32::INFINITY,
+    fn with_simd<S: Simd>(self, _: S) {
+        self.search.levels.clear();
+        for level in 0..self.quantizer.space().levels() {
+            self.search.offer(self.quantizer, self.products);
+            let children = self.quantizer.columns(level).len();
+            self.search.keep(children, self.width);
         }
-    }
-
-    /// Offers all children of one parent: child `c` costs `own[c] + cost + sum of rows[..][c]`.
-    ///
-    /// Children come in the order of (parent, code), so an equal cost never displaces.
-    #[inline(always)]
-    fn offer<S: Simd>(&mut self, simd: S, parent: &Parent<'_>, own: &[f32]) {
-        let (vectors, rest) = S::as_simd_f32s(own);
-        for (at, &own) in vectors.iter().enumerate() {
-            let mut costs = simd.add_f32s(own, simd.splat_f32s(parent.cost));
-            for row in &parent.rows {
-                costs = simd.add_f32s(costs, S::as_simd_f32s(row).0[at]);
-            }
-            // Most vectors hold nothing near enough.
-            let near = simd.less_than_f32s(costs, simd.splat_f32s(self.limit));
-            if simd.first_true_m32s(near) < S::F32_LANES {
-                let costs: &[f32] = bytemuck::cast_slice(std::slice::from_ref(&costs));
-                for (lane, &cost) in costs.iter().enumerate() {
-                    self.take(parent.place, at * S::F32_LANES + lane, cost);
-                }
-            }
-        }
-        for (at, own) in (own.len() - rest.len()..).zip(rest) {
-            let cost = parent
-                .rows
-                .iter()
-                .fold(own + parent.cost, |cost, row| cost + row[at]);
-            self.take(parent.place, at, cost);
-        }
-    }
-
-    #[inline(always)]
-    fn take(&mut self, parent: u32, code: usize, cost: f32) {
-        if cost < self.limit {
-            self.push(Beam {
-                cost,
-                parent,
-                code: code as u16,
-            });
-        }
-    }
-
-    /// Inserts behind what costs as much. A heap would do less for hundreds of beams, but the
-    /// usual few are moved faster than compared.
-    #[inline(always)]
-    fn push(&mut self, beam: Beam) {
-        if self.kept.len() == self.width {
-            self.kept.pop();
-        }
-        let place = self.kept.iter().rposition(|kept| kept.cost <= beam.cost);
-        self.kept.insert(place.map_or(0, |place| place + 1), beam);
-        if self.kept.len() == self.width {
-            self.limit = self.kept[self.width - 1].cost;
-        }
-    }
-
-    fn sorted(mut self) -> Vec<Beam> {
-        if self.kept.is_empty() {
-            // All costs overflowed: none is nearer than another, and the first stands for all.
-            self.kept.push(Beam {
-                cost: f32::INFINITY,
-                parent: 0,
-                code: 0,
-            });
-        }
-        self.kept
     }
 }
