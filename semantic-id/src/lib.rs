@@ -28,7 +28,7 @@ pub use code::{Code, CodeSpace, SemanticId};
 pub use codes::CodeMatrix;
 pub use draft::{Distances, Draft};
 pub use error::{Error, Result};
-pub use index::{Codes, IndexInfo, ItemIndex, Level, U32s};
+pub use index::{Codes, IndexInfo, ItemIndex, Level, Tree, U32s};
 pub use item::{ItemId, ItemKeys};
 pub use manifest::{Digest, Manifest};
 pub use statistics::{Collisions, LevelStatistics};

@@ -1,10 +1,10 @@
-use rayon::prelude::*;
 use safetensors::Dtype;
 use serde_json::{Map, Value, json};
 
 use super::layout::{FORMAT, VERSION, first_child_name};
+use super::tree::{NodeCodes, Nodes, Tree};
 use super::{IndexInfo, ItemIndex, damaged};
-use crate::{Code, CodeMatrix, CodeSpace, Digest, Error, ItemId, ItemKeys, Result};
+use crate::{CodeMatrix, CodeSpace, Digest, Error, ItemId, ItemKeys, Result};
 
 impl ItemIndex<Vec<u8>> {
     /// Builds the file of an index in which item `i` has the path `codes.row(i)` and the
@@ -28,19 +28,20 @@ impl ItemIndex<Vec<u8>> {
         info: IndexInfo,
     ) -> Result<Self> {
         check_shapes(space, codes, keys, &info)?;
-        (0..codes.len() as u32)
-            .into_par_iter()
-            .find_map_first(|item| check_path(space, codes, ItemId(item)).err())
-            .map_or(Ok(()), Err)?;
-        // A stable sort of items in order of key: ties by key.
-        let mut ranked = keys.order().to_vec();
-        ranked.par_sort_by(|&a, &b| codes.row(a).cmp(codes.row(b)));
-        check_shared(codes, keys, &ranked, per_path)?;
-        let mut tensors = Trie::new(codes, &ranked).tensors();
+        let name = |item| keys.get(item).to_owned();
+        let tree = Tree::in_order(space, codes, keys.order(), per_path, name)?;
+        let mut tensors = node_tensors(&tree.levels);
         tensors.extend([
-            Tensor::u32s("rank_to_item", ranked.iter().map(|item| item.0)),
-            Tensor::u32s("item_to_rank", inverse(&ranked)),
-            Tensor::u32s("item_key.order", keys.order().iter().map(|item| item.0)),
+            Tensor::u32s("rank_to_item", &tree.rank_to_item),
+            Tensor::u32s("item_to_rank", &tree.item_to_rank),
+            Tensor::new(
+                "item_key.order",
+                Dtype::U32,
+                keys.order()
+                    .iter()
+                    .flat_map(|item| item.0.to_le_bytes())
+                    .collect(),
+            ),
             Tensor::new("item_key.bytes", Dtype::U8, keys.text().as_bytes().to_vec()),
             Tensor::new(
                 "item_key.offset",
@@ -132,112 +133,23 @@ fn check_shapes(
     Ok(())
 }
 
-/// Holds that a path is one code or more, each in its codebook, and then only padding.
-fn check_path(space: &CodeSpace, codes: &CodeMatrix, item: ItemId) -> Result<()> {
-    let path = codes.row(item);
-    let length = space.unpadded(path).len();
-    if length == 0 {
-        return Err(Error::Padding { item: item.index() });
-    }
-    for (level, &code) in path[..length].iter().enumerate() {
-        if Some(code) == space.end(level) {
-            return Err(Error::Padding { item: item.index() });
-        }
-        if code.index() >= space.size(level) {
-            return Err(Error::CodeOutOfRange {
-                item: item.index(),
-                level,
-                code: code.0.into(),
-                size: space.sizes()[level],
-            });
+/// The tensors of all levels.
+fn node_tensors(levels: &[Nodes]) -> Vec<Tensor> {
+    let mut tensors = Vec::new();
+    for (level, nodes) in levels.iter().enumerate() {
+        let name = format!("level.{level}.code");
+        tensors.push(match &nodes.codes {
+            NodeCodes::U8(codes) => Tensor::new(&name, Dtype::U8, codes.clone()),
+            NodeCodes::U16(codes) => Tensor::new(&name, Dtype::U16, codes.as_flattened().to_vec()),
+        });
+        if let Some(offsets) = &nodes.first_child {
+            tensors.push(Tensor::u32s(
+                &first_child_name(level, levels.len()),
+                offsets,
+            ));
         }
     }
-    Ok(())
-}
-
-fn check_shared(
-    codes: &CodeMatrix,
-    keys: &ItemKeys,
-    ranked: &[ItemId],
-    per_path: usize,
-) -> Result<()> {
-    for group in ranked.chunk_by(|&a, &b| codes.row(a) == codes.row(b)) {
-        if group.len() > per_path {
-            let names = group.iter().take(3).map(|&item| keys.get(item).to_owned());
-            return Err(Error::SharedPath {
-                path: codes.row(group[0]).iter().copied().collect(),
-                items: group.len(),
-                per_path,
-                keys: names.collect(),
-            });
-        }
-    }
-    Ok(())
-}
-
-/// The nodes of all levels, grown from paths in lexicographic order.
-struct Trie {
-    codes: Vec<Vec<Code>>,
-    /// At the last level, the first rank of each leaf.
-    first_child: Vec<Vec<u32>>,
-    items: u32,
-}
-
-impl Trie {
-    fn new(codes: &CodeMatrix, ranked: &[ItemId]) -> Self {
-        let levels = codes.levels();
-        let mut trie = Self {
-            codes: vec![Vec::new(); levels],
-            first_child: vec![Vec::new(); levels],
-            items: 0,
-        };
-        let mut last: &[Code] = &[];
-        for &item in ranked {
-            let path = codes.row(item);
-            let known = last.iter().zip(path).take_while(|(a, b)| a == b).count();
-            for (level, &code) in path.iter().enumerate().skip(known) {
-                // Its first child, or rank, is what comes next there.
-                let first_child = trie.nodes(level + 1);
-                trie.first_child[level].push(first_child);
-                trie.codes[level].push(code);
-            }
-            trie.items += 1;
-            last = path;
-        }
-        for level in 0..levels {
-            let end = trie.nodes(level + 1);
-            trie.first_child[level].push(end);
-        }
-        trie
-    }
-
-    fn nodes(&self, level: usize) -> u32 {
-        let nodes = self.codes.get(level).map(|codes| codes.len() as u32);
-        nodes.unwrap_or(self.items)
-    }
-
-    fn tensors(self) -> Vec<Tensor> {
-        let levels = self.codes.len();
-        let mut tensors = Vec::new();
-        for (level, (codes, first_child)) in self.codes.iter().zip(&self.first_child).enumerate() {
-            tensors.push(Tensor::codes(&format!("level.{level}.code"), codes));
-            let shared = codes.len() < self.items as usize;
-            if level + 1 < levels || shared {
-                let name = first_child_name(level, levels);
-                tensors.push(Tensor::u32s(&name, first_child.iter().copied()));
-            }
-        }
-        tensors
-    }
-}
-
-/// The rank of each item.
-fn inverse(ranked: &[ItemId]) -> Vec<u32> {
-    let mut ranks = vec![0; ranked.len()];
-    for (rank, item) in ranked.iter().enumerate() {
-        ranks[item.index()] = rank as u32;
-    }
-    ranks
+    tensors
 }
 
 /// One bit an item, and zeros up to the end of the last byte.
@@ -265,21 +177,8 @@ impl Tensor {
         }
     }
 
-    fn u32s(name: &str, values: impl IntoIterator<Item = u32>) -> Self {
-        let bytes = values.into_iter().flat_map(u32::to_le_bytes).collect();
-        Self::new(name, Dtype::U32, bytes)
-    }
-
-    /// One byte a code where all codes are below 256, else two.
-    fn codes(name: &str, codes: &[Code]) -> Self {
-        let narrow: Option<Vec<u8>> = codes.iter().map(|code| u8::try_from(code.0).ok()).collect();
-        match narrow {
-            Some(bytes) => Self::new(name, Dtype::U8, bytes),
-            None => {
-                let bytes = codes.iter().flat_map(|code| code.0.to_le_bytes()).collect();
-                Self::new(name, Dtype::U16, bytes)
-            }
-        }
+    fn u32s(name: &str, values: &[[u8; 4]]) -> Self {
+        Self::new(name, Dtype::U32, values.as_flattened().to_vec())
     }
 
     fn width(&self) -> usize {

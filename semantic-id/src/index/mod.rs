@@ -6,6 +6,7 @@
 
 mod build;
 mod layout;
+mod tree;
 mod validate;
 mod view;
 mod walk;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Code, CodeMatrix, CodeSpace, Digest, Error, ItemId, ItemKeys, Manifest, Result};
 use crate::{SemanticId, TokenFormat};
 use layout::Layout;
+pub use tree::Tree;
 use view::Keys;
 pub use view::{Codes, Level, U32s};
 use walk::Walk;
