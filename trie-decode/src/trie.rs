@@ -32,11 +32,12 @@ use crate::{Error, Result};
 pub struct ItemTrie<D> {
     store: Store<D>,
     space: CodeSpace,
+    /// Sets this trie apart from every other one of this process.
     stamp: u32,
 }
 
 enum Store<D> {
-    File(ItemIndex<D>),
+    File(Box<ItemIndex<D>>),
     Memory(Tree),
 }
 
@@ -60,10 +61,6 @@ impl TrieCursor {
     /// The node's place among the nodes of its depth; 0 at the root.
     pub fn node(self) -> u32 {
         self.node
-    }
-
-    pub(crate) fn stamp(self) -> u32 {
-        self.stamp
     }
 }
 
@@ -109,7 +106,7 @@ impl<D: AsRef<[u8]>> ItemTrie<D> {
     /// [`ItemIndex::validate`] first: without it answers may be wrong, though nothing panics.
     pub fn new(index: ItemIndex<D>) -> Self {
         let space = index.space().clone();
-        Self::of_store(Store::File(index), space)
+        Self::of_store(Store::File(Box::new(index)), space)
     }
 
     fn of_store(store: Store<D>, space: CodeSpace) -> Self {
@@ -172,11 +169,6 @@ impl<D: AsRef<[u8]>> ItemTrie<D> {
             Store::File(index) => index.level(level),
             Store::Memory(tree) => tree.level(level),
         }
-    }
-
-    /// Sets this trie apart from every other one of this process.
-    pub(crate) fn stamp(&self) -> u32 {
-        self.stamp
     }
 
     /// The empty prefix.
@@ -322,13 +314,13 @@ impl<D: AsRef<[u8]>> ItemTrie<D> {
             .ok_or_else(|| self.damaged(cursor.depth(), cursor.node))
     }
 
-    pub(crate) fn check(&self, cursor: TrieCursor) -> Result<()> {
-        if cursor.stamp() == self.stamp {
+    fn check(&self, cursor: TrieCursor) -> Result<()> {
+        if cursor.stamp == self.stamp {
             return Ok(());
         }
         Err(Error::Foreign {
             what: "cursor",
-            got: cursor.stamp(),
+            got: cursor.stamp,
             expected: self.stamp,
         })
     }
