@@ -1,3 +1,5 @@
+use semantic_id::Code;
+
 /// The errors of this crate: what was got, what was expected, where, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -30,6 +32,103 @@ pub enum Error {
         /// How many nodes there are at that depth.
         nodes: usize,
     },
+
+    /// A rank that the trie does not have.
+    #[error("got rank {rank}, expected one below {items}, the number of items")]
+    NoRank {
+        /// The rank asked for.
+        rank: u32,
+        /// Items of the trie, removed ones included.
+        items: usize,
+    },
+
+    /// An item was asked for by key, of a trie that has none.
+    #[error(
+        "this trie was made of codes alone and has no keys; open an index, or name items by row"
+    )]
+    NoKeys,
+
+    /// A key that the index does not have.
+    #[error("the index has no item with the key {0:?}")]
+    UnknownKey(String),
+
+    /// Buffers or lists of another length than the call needs.
+    #[error("{what}: got {got}, expected {expected}")]
+    Shape {
+        /// Which length.
+        what: &'static str,
+        /// What was given.
+        got: usize,
+        /// What was needed.
+        expected: usize,
+    },
+
+    /// A token map for other codes than those of the trie it met.
+    #[error(
+        "the token map is for codes {got}, the trie has {expected}; make it for the trie's space"
+    )]
+    Space {
+        /// Codes of each level of the map.
+        got: String,
+        /// Codes of each level of the trie.
+        expected: String,
+    },
+
+    /// A token that the model does not have.
+    #[error("got token {token}, expected one below {vocabulary}, the width of the model's logits")]
+    Vocabulary {
+        /// The token.
+        token: u32,
+        /// Tokens of the model.
+        vocabulary: usize,
+    },
+
+    /// A code's token that the model does not have.
+    #[error(
+        "level {level} code {code}: got token {token}, expected one below {vocabulary}, the width \
+         of the model's logits; resize the model to its tokenizer"
+    )]
+    TokenOutOfRange {
+        /// 0-based level.
+        level: usize,
+        /// The code.
+        code: Code,
+        /// Its token.
+        token: u32,
+        /// Tokens of the model.
+        vocabulary: usize,
+    },
+
+    /// One token for two codes of a level: a generated token would have two meanings.
+    #[error(
+        "level {level}: codes {first} and {second} have the same token {token}; give each its own"
+    )]
+    SharedToken {
+        /// 0-based level.
+        level: usize,
+        /// The token.
+        token: u32,
+        /// The lower code.
+        first: Code,
+        /// The higher code.
+        second: Code,
+    },
+
+    /// Codes of items, or what stands before and after an ID, have no token.
+    #[error(
+        "{count} tokens are missing, among them {first:?}; \
+         add them to the tokenizer and resize the model to it"
+    )]
+    MissingTokens {
+        /// The first of them.
+        first: Vec<String>,
+        /// How many there are.
+        count: usize,
+    },
+
+    /// A file that is no `tokenizer.json` as Hugging Face writes it.
+    #[error("bad tokenizer.json: {0}")]
+    Tokenizer(String),
 }
 
 /// The result of a call that can fail with [`enum@Error`].

@@ -8,11 +8,21 @@
 //! |---|---|---|
 //! | an index file | which codes may follow a prefix | [`ItemTrie`] |
 //! | a beam's state | the items below it | [`TrieCursor`], [`ItemTrie::items_below`] |
+//! | a request's rules | which items it may be given | [`Filter`] |
+//! | a model's tokenizer | its tokens for our codes | [`TokenMap`] |
+//! | a sampler | which tokens it may draw next | [`TokenMask`] |
 //!
 //! Nothing here needs libtorch, a tokenizer or a model: a few arrays in, codes and items out.
 
+mod bitmap;
 mod error;
+mod filter;
+mod mask;
+mod token_map;
 mod trie;
 
 pub use error::{Error, Result};
+pub use filter::Filter;
+pub use mask::TokenMask;
+pub use token_map::TokenMap;
 pub use trie::{Children, ItemTrie, TrieCursor};

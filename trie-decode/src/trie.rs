@@ -1,9 +1,11 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use semantic_id::{Code, CodeMatrix, CodeSpace, Codes, ItemId, ItemIndex, Level, Tree, U32s};
 
+use crate::bitmap::Bitmap;
 use crate::{Error, Result};
 
 /// Which codes may follow which prefix, and which items lie below it.
@@ -32,13 +34,17 @@ use crate::{Error, Result};
 pub struct ItemTrie<D> {
     store: Store<D>,
     space: CodeSpace,
+    /// [`ItemTrie::alive`], where items were removed since the index was written.
+    alive: Option<Vec<u8>>,
+    /// The same as a set, made when first asked for.
+    kept: OnceLock<Option<Arc<Bitmap>>>,
     /// Sets this trie apart from every other one of this process.
     stamp: u32,
 }
 
 enum Store<D> {
-    File(Box<ItemIndex<D>>),
-    Memory(Tree),
+    File(Arc<ItemIndex<D>>),
+    Memory(Arc<Tree>),
 }
 
 /// A node of a trie: the state of one beam. The root is the empty prefix.
@@ -106,16 +112,52 @@ impl<D: AsRef<[u8]>> ItemTrie<D> {
     /// [`ItemIndex::validate`] first: without it answers may be wrong, though nothing panics.
     pub fn new(index: ItemIndex<D>) -> Self {
         let space = index.space().clone();
-        Self::of_store(Store::File(Box::new(index)), space)
+        Self::of_store(Store::File(Arc::new(index)), space, None)
     }
 
-    fn of_store(store: Store<D>, space: CodeSpace) -> Self {
+    fn of_store(store: Store<D>, space: CodeSpace, alive: Option<Vec<u8>>) -> Self {
         static STAMPS: AtomicU32 = AtomicU32::new(1);
         Self {
             store,
             space,
+            alive,
+            kept: OnceLock::new(),
             stamp: STAMPS.fetch_add(1, Ordering::Relaxed),
         }
+    }
+
+    /// A trie from which `items` are removed as well. Nodes, ranks and rows stay as they are and
+    /// are shared, not copied: takes `O(N / 8)` bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Index`] if there is no such item.
+    ///
+    /// ```
+    /// # use semantic_id::{Code, CodeMatrix, CodeSpace, ItemId};
+    /// # use trie_decode::{Filter, ItemTrie};
+    /// # let codes = CodeMatrix::new([3, 1, 0, 2, 3, 0].map(Code).to_vec(), 2)?;
+    /// # let trie = ItemTrie::of_codes(CodeSpace::uniform(2, 4)?, &codes, 1)?;
+    /// let fewer = trie.without(&[ItemId(1)])?;
+    /// assert_eq!((Filter::all(&trie).len(), Filter::all(&fewer).len()), (3, 2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn without(&self, items: &[ItemId]) -> Result<Self> {
+        let mut alive = match self.alive() {
+            Some(alive) => alive.to_vec(),
+            None => vec![u8::MAX; self.items().div_ceil(8)],
+        };
+        for &item in items {
+            let rank = self.rank(item)? as usize;
+            if let Some(byte) = alive.get_mut(rank / 8) {
+                *byte &= !(1 << (rank % 8));
+            }
+        }
+        let store = match &self.store {
+            Store::File(index) => Store::File(Arc::clone(index)),
+            Store::Memory(tree) => Store::Memory(Arc::clone(tree)),
+        };
+        Ok(Self::of_store(store, self.space.clone(), Some(alive)))
     }
 
     /// The index that the trie reads, unless it was made of codes alone.
@@ -157,10 +199,55 @@ impl<D: AsRef<[u8]>> ItemTrie<D> {
         }
     }
 
+    /// The rank of one item.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Index`] if there is no such item, or the file is damaged.
+    pub fn rank(&self, item: ItemId) -> Result<u32> {
+        let ranks = self.item_to_rank();
+        let items = ranks.len();
+        let rank = ranks.get(item.index()).ok_or(semantic_id::Error::NoItem {
+            item: item.index(),
+            items,
+        })?;
+        if (rank as usize) < items {
+            return Ok(rank);
+        }
+        Err(Error::Index(semantic_id::Error::IndexFile {
+            part: "item_to_rank".to_owned(),
+            problem: format!("item {item} has rank {rank}, expected one below {items}"),
+        }))
+    }
+
+    /// The rank of the item with a key, in `O(log N)`.
+    pub(crate) fn rank_of_key(&self, key: &str) -> Result<u32> {
+        let index = self.index().ok_or(Error::NoKeys)?;
+        let item = index.find(key)?;
+        self.rank(item.ok_or_else(|| Error::UnknownKey(key.to_owned()))?)
+    }
+
     /// Bit `r % 8` of byte `r / 8` tells whether the item at rank `r` was kept; `None` if none
-    /// was removed.
+    /// was removed. Bits beyond the last rank mean nothing.
     pub fn alive(&self) -> Option<&[u8]> {
-        self.index()?.alive()
+        match &self.alive {
+            Some(alive) => Some(alive),
+            None => self.index()?.alive(),
+        }
+    }
+
+    /// The ranks of [`ItemTrie::alive`]; `None` is all of them. `O(1)` but for the first call.
+    pub(crate) fn kept(&self) -> Option<&Arc<Bitmap>> {
+        let kept = || {
+            self.alive()
+                .map(|alive| Arc::new(Bitmap::of_bytes(alive, self.items())))
+        };
+        self.kept.get_or_init(kept).as_ref()
+    }
+
+    /// What cursors and filters of this trie carry.
+    pub(crate) fn stamp(&self) -> u32 {
+        self.stamp
     }
 
     /// The nodes of a level (those of depth `level + 1`), for a walk of one's own.
@@ -342,7 +429,7 @@ impl ItemTrie<Vec<u8>> {
     /// Those of [`Tree::new`].
     pub fn of_codes(space: CodeSpace, codes: &CodeMatrix, per_path: usize) -> Result<Self> {
         let tree = Tree::new(&space, codes, per_path)?;
-        Ok(Self::of_store(Store::Memory(tree), space))
+        Ok(Self::of_store(Store::Memory(Arc::new(tree)), space, None))
     }
 }
 
