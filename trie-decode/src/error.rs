@@ -126,6 +126,56 @@ pub enum Error {
         count: usize,
     },
 
+    /// A token that would both end an item and go on with it.
+    #[error("the end token {token} is level {level}'s code {code} too; choose another end token")]
+    EndToken {
+        /// The token.
+        token: u32,
+        /// 0-based level.
+        level: usize,
+        /// The code it stands for there.
+        code: Code,
+    },
+
+    /// A filter, or a catalogue whose items are all removed, that leaves nothing to generate.
+    #[error("none of the {items} items is allowed; widen the filter")]
+    NothingAllowed {
+        /// Items of the trie, removed ones included.
+        items: usize,
+    },
+
+    /// A beam that the session does not have.
+    #[error("got beam {beam}, expected one of {beams}")]
+    NoBeam {
+        /// The beam asked for.
+        beam: usize,
+        /// Beams of the session.
+        beams: usize,
+    },
+
+    /// A token that the mask of the beam it continues does not allow.
+    #[error(
+        "beam {beam} cannot go on with token {token} after {depth} codes; \
+         draw tokens that the mask allows"
+    )]
+    Forbidden {
+        /// The new beam.
+        beam: usize,
+        /// Its token.
+        token: u32,
+        /// Codes of the item before it.
+        depth: usize,
+    },
+
+    /// More steps to take back than are kept.
+    #[error("got {steps} steps to take back, expected at most {kept}; raise `rollback`")]
+    Rollback {
+        /// Steps asked for.
+        steps: usize,
+        /// Steps that are kept.
+        kept: usize,
+    },
+
     /// A file that is no `tokenizer.json` as Hugging Face writes it.
     #[error("bad tokenizer.json: {0}")]
     Tokenizer(String),

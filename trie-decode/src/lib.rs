@@ -11,6 +11,7 @@
 //! | a request's rules | which items it may be given | [`Filter`] |
 //! | a model's tokenizer | its tokens for our codes | [`TokenMap`] |
 //! | a sampler | which tokens it may draw next | [`TokenMask`] |
+//! | a server that owns the loop | masks and items for its beams | [`DecodeSession`] |
 //!
 //! Nothing here needs libtorch, a tokenizer or a model: a few arrays in, codes and items out.
 
@@ -18,11 +19,13 @@ mod bitmap;
 mod error;
 mod filter;
 mod mask;
+mod session;
 mod token_map;
 mod trie;
 
 pub use error::{Error, Result};
 pub use filter::Filter;
 pub use mask::TokenMask;
+pub use session::{DecodeSession, Phase, SessionConfig, SessionParams};
 pub use token_map::TokenMap;
 pub use trie::{Children, ItemTrie, TrieCursor};
