@@ -215,6 +215,20 @@ impl Oracle<'_> {
         next.chain(END.into_iter().filter(|_| complete)).collect()
     }
 
+    /// Tokens that may not come, above all those of items that are denied or removed.
+    fn forbidden(&self, told: &Told) -> Vec<u32> {
+        let level = told.path.as_ref().map_or(0, Vec::len);
+        let codes = self
+            .catalogue
+            .paths
+            .iter()
+            .filter_map(|path| path.get(level));
+        let codes = codes.map(|&code| Self::token(level, code));
+        let mask = self.mask(told);
+        let tokens = END.into_iter().chain(codes).chain([VOCABULARY, u32::MAX]);
+        tokens.filter(|token| !mask.contains(token)).collect()
+    }
+
     fn after(&self, told: &Told, token: u32) -> Told {
         let mut told = told.clone();
         let Some(path) = &mut told.path else {
@@ -269,7 +283,7 @@ proptest! {
         catalogue in catalogues(),
         denied in prop::collection::vec(prop::bool::weighted(0.2), 30),
         trigger in prop::collection::vec(0..2_u32, 0..5),
-        steps in prop::collection::vec((0..10_u8, prop::collection::vec(any::<[u16; 2]>(), 0..4)), 1..80),
+        steps in prop::collection::vec((0..20_u8, prop::collection::vec(any::<[u16; 2]>(), 0..4)), 1..80),
     ) {
         let trie = catalogue.trie();
         let oracle = Oracle { catalogue: &catalogue, denied: &denied, trigger: &trigger };
@@ -290,7 +304,7 @@ proptest! {
         for (kind, draws) in steps {
             let now = past.last().unwrap().clone();
             check(&session, &oracle, &now);
-            if kind == 0 {
+            if kind < 5 {
                 let back = draws.len().min(past.len() - 1);
                 session.rollback(back).unwrap();
                 past.truncate(past.len() - back);
@@ -304,11 +318,12 @@ proptest! {
                 (parent as u32, mask[usize::from(*token) % words])
             });
             let (parents, tokens): (Vec<u32>, Vec<u32>) = drawn.unzip();
-            if kind == 1 {
+            if kind < 12 {
                 // One of them spoilt: nothing happens.
-                let spoil = |parent: &u32| (0..VOCABULARY + 9)
-                    .rfind(|token| !oracle.mask(&now[*parent as usize]).contains(token));
-                let bad = parents.last().and_then(spoil);
+                let bad = parents.last().and_then(|&parent| {
+                    let bad = oracle.forbidden(&now[parent as usize]);
+                    (!bad.is_empty()).then(|| bad[usize::from(draws[0][1]) % bad.len()])
+                });
                 if let Some(bad) = bad {
                     let mut tokens = tokens;
                     *tokens.last_mut().unwrap() = bad;
@@ -319,7 +334,7 @@ proptest! {
                 }
                 continue;
             }
-            if parents.is_empty() && kind < 9 {
+            if parents.is_empty() && kind < 19 {
                 continue;
             }
             let mut fork = session.fork();
