@@ -40,12 +40,15 @@ pub struct Filter {
     kept: Option<Arc<Bitmap>>,
     /// What is allowed unless denied; `None` is all.
     base: Option<Arc<Bitmap>>,
-    /// Ranks of `base`, ascending, at most [`SHORT`].
+    /// Ranks of `base`, ascending, at most [`few`] of them.
     denied: Arc<Vec<u32>>,
 }
 
-/// Denied ranks up to which a binary search beats making a bitmap.
-const SHORT: usize = 1024;
+/// Denied ranks that are better searched than made a bitmap of: a search takes `log d` steps at
+/// every node a request meets, a bitmap `N / 64` steps once.
+fn few(items: usize) -> usize {
+    (items >> 14).clamp(16, 4096)
+}
 
 impl Filter {
     /// Every item that the trie still has.
@@ -72,7 +75,8 @@ impl Filter {
         Self::all(trie).only(items.into_iter().map(|item| trie.rank(item)))
     }
 
-    /// All items but these. Up to 1024 of them need no bitmap.
+    /// All items but these: a short sorted list if they are few, 16 to 4096 by the number of
+    /// items, else a bitmap in `O(N / 64)`.
     ///
     /// # Errors
     ///
@@ -163,7 +167,7 @@ impl Filter {
         if !self.contains(rank) {
             return false;
         }
-        if self.denied.len() == SHORT {
+        if self.denied.len() == few(self.items) {
             *self = self.of_words(self.words());
         }
         let at = self.denied.partition_point(|&denied| denied < rank);
@@ -185,19 +189,17 @@ impl Filter {
     pub fn any(&self, ranks: Range<u32>) -> bool {
         match &self.base {
             Some(base) if self.denied.is_empty() => base.any(ranks),
-            _ => self.count(ranks) > 0,
+            _ => {
+                let based = self.based(&ranks);
+                // More than all denied ranks: no need to look for them.
+                based > self.denied.len() || based > self.denied_in(&ranks)
+            }
         }
     }
 
     /// How many ranks of an interval are allowed.
     pub fn count(&self, ranks: Range<u32>) -> usize {
-        let based = match &self.base {
-            Some(base) => base.count(ranks.clone()),
-            None => (ranks.end as usize)
-                .min(self.items)
-                .saturating_sub(ranks.start as usize),
-        };
-        based - self.denied_in(ranks)
+        self.based(&ranks) - self.denied_in(&ranks)
     }
 
     /// Number of allowed items.
@@ -223,16 +225,18 @@ impl Filter {
         })
     }
 
+    /// Whether every item of the trie is allowed.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.base.is_none() && self.denied.is_empty()
+    }
+
     /// Whether an item below a node of the filter's trie is allowed.
     pub(crate) fn reaches<D: AsRef<[u8]>>(
         &self,
         trie: &ItemTrie<D>,
         cursor: TrieCursor,
     ) -> Result<bool> {
-        if self.base.is_none() && self.denied.is_empty() {
-            return Ok(true);
-        }
-        Ok(self.any(trie.ranks(cursor)?))
+        Ok(self.is_whole() || self.any(trie.ranks(cursor)?))
     }
 
     /// Of these ranks, the ones that the trie still has.
@@ -251,7 +255,7 @@ impl Filter {
         denied.retain(|&rank| self.contains(rank));
         denied.sort_unstable();
         denied.dedup();
-        let long = denied.len() > SHORT;
+        let long = denied.len() > few(self.items);
         self.denied = Arc::new(denied);
         Ok(if long {
             self.of_words(self.words())
@@ -296,12 +300,22 @@ impl Filter {
         words
     }
 
-    fn denied_in(&self, ranks: Range<u32>) -> usize {
-        if self.denied.is_empty() {
-            return 0;
+    /// How many ranks of an interval the base has.
+    fn based(&self, ranks: &Range<u32>) -> usize {
+        match &self.base {
+            Some(base) => base.count(ranks.clone()),
+            None => {
+                let end = (ranks.end as usize).min(self.items);
+                end.saturating_sub(ranks.start as usize)
+            }
         }
-        let below = |rank| self.denied.partition_point(|&denied| denied < rank);
-        below(ranks.end).saturating_sub(below(ranks.start))
+    }
+
+    fn denied_in(&self, ranks: &Range<u32>) -> usize {
+        let from = self.denied.partition_point(|&rank| rank < ranks.start);
+        // They are distinct, so no more of them than the interval is long.
+        let most = ranks.len().min(self.denied.len() - from);
+        self.denied[from..][..most].partition_point(|&rank| rank < ranks.end)
     }
 }
 

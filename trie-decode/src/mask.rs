@@ -70,8 +70,8 @@ impl<'a, D: AsRef<[u8]>> TokenMask<'a, D> {
         words(self.tokens)
     }
 
-    /// Writes the row of one node, whatever it held. Takes `O(V / 32)` and a step a child; with
-    /// a filter, `O(L)` a child.
+    /// Writes the row of one node, whatever it held. Takes `O(V / 32)` and a step a child; `O(L)`
+    /// a child where some items are not allowed.
     ///
     /// # Errors
     ///
@@ -108,7 +108,7 @@ impl<'a, D: AsRef<[u8]>> TokenMask<'a, D> {
 
 impl<D: AsRef<[u8]> + Send + Sync> TokenMask<'_, D> {
     /// [`TokenMask::fill`] for a batch: `rows` is `[cursors, words]`, row-major. Large batches
-    /// are spread over rayon's threads.
+    /// are spread over rayon's threads. After an error some rows may hold what they held before.
     ///
     /// # Errors
     ///
@@ -157,22 +157,27 @@ pub(crate) fn continuations<D: AsRef<[u8]>>(
     cursor: TrieCursor,
     mut allow: impl FnMut(u32),
 ) -> Result<bool> {
-    let children = trie.children(cursor)?;
+    let codes = trie.children(cursor)?.codes();
     let level = cursor.depth();
     let Some(tokens) = tokens.level(level) else {
         return filter.reaches(trie, cursor);
     };
     let end = trie.space().end(level);
     let mut complete = false;
-    for (place, code) in children.codes().iter().enumerate() {
-        match children.get(place) {
-            Some(child) if filter.reaches(trie, child)? => {}
-            _ => continue,
-        }
+    let mut take = |code| {
         if Some(code) == end {
             complete = true;
         } else if let Some(token) = tokens.token(code) {
             allow(token);
+        }
+    };
+    if filter.is_whole() {
+        codes.iter().for_each(take);
+    } else {
+        for (code, ranks) in codes.iter().zip(trie.ranks_of_children(cursor)?) {
+            if filter.any(ranks?) {
+                take(code);
+            }
         }
     }
     Ok(complete)

@@ -362,15 +362,20 @@ impl<D: AsRef<[u8]>, T: Deref<Target = ItemTrie<D>>> DecodeSession<T> {
         if !self.filter.reaches(&self.trie, child)? {
             return Ok(None);
         }
-        let mut open = false;
-        let complete = self.continuations(child, |_| open = true)?;
-        if complete && !open {
-            return self.end(child);
+        match self.end(child)? {
+            Some(done) if !self.goes_on(child)? => Ok(Some(done)),
+            _ => Ok(Some(Phase::Active(child))),
         }
-        Ok(Some(Phase::Active(child)))
     }
 
-    /// The phase after the end of a shorter ID: passes over its padding.
+    /// Whether a code may follow a node.
+    fn goes_on(&self, cursor: TrieCursor) -> Result<bool> {
+        let mut on = false;
+        self.continuations(cursor, |_| on = true)?;
+        Ok(on)
+    }
+
+    /// The phase after the end of an ID: passes over its padding. `None` if none ends here.
     fn end(&self, mut cursor: TrieCursor) -> Result<Option<Phase>> {
         while let Some(end) = self.trie.space().end(cursor.depth()) {
             match self.trie.child(cursor, end)? {

@@ -351,6 +351,30 @@ impl<D: AsRef<[u8]>> ItemTrie<D> {
             .ok_or_else(|| self.damaged(cursor.depth(), cursor.node))
     }
 
+    /// The interval of ranks below each child of a node that is no leaf, in `O(L)` each: where
+    /// one ends the next begins.
+    pub(crate) fn ranks_of_children(
+        &self,
+        cursor: TrieCursor,
+    ) -> Result<impl Iterator<Item = Result<Range<u32>>> + '_> {
+        self.check(cursor)?;
+        let children = self.child_span(cursor)?;
+        let below: Vec<U32s<'_>> = (cursor.depth()..self.levels())
+            .filter_map(|level| self.level(level)?.first_child)
+            .collect();
+        let first = move |node: u32| {
+            let mut below = below.iter();
+            below.try_fold(node, |node, offsets| offsets.get(node as usize))
+        };
+        let mut start = first(children.start);
+        Ok(children.map(move |node| {
+            let end = first(node + 1);
+            let ranks = start.zip(end).map(|(start, end)| start..end);
+            start = end;
+            ranks.ok_or_else(|| self.damaged(cursor.depth() + 1, node))
+        }))
+    }
+
     /// Number of leaves, that is, of distinct semantic IDs, below a node, in `O(L)`.
     ///
     /// # Errors
