@@ -12,10 +12,12 @@
 //! | a model's tokenizer | its tokens for our codes | [`TokenMap`] |
 //! | a sampler | which tokens it may draw next | [`TokenMask`] |
 //! | a server that owns the loop | masks and items for its beams | [`DecodeSession`] |
+//! | items that come and go | a snapshot for each request | [`Catalog`] |
 //!
 //! Nothing here needs libtorch, a tokenizer or a model: a few arrays in, codes and items out.
 
 mod bitmap;
+mod catalog;
 mod error;
 mod filter;
 mod mask;
@@ -23,6 +25,7 @@ mod session;
 mod token_map;
 mod trie;
 
+pub use catalog::Catalog;
 pub use error::{Error, Result};
 pub use filter::Filter;
 pub use mask::TokenMask;

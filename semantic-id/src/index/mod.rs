@@ -96,6 +96,11 @@ impl<D: AsRef<[u8]>> ItemIndex<D> {
         self.bytes.as_ref()
     }
 
+    /// The file, given back.
+    pub fn into_bytes(self) -> D {
+        self.bytes
+    }
+
     /// Number of items `N`, removed ones included.
     pub fn items(&self) -> usize {
         self.layout.items
