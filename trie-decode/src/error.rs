@@ -183,3 +183,15 @@ pub enum Error {
 
 /// The result of a call that can fail with [`enum@Error`].
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// Holds that a length is the one needed.
+pub(crate) fn equal(what: &'static str, got: usize, expected: usize) -> Result<()> {
+    if got == expected {
+        return Ok(());
+    }
+    Err(Error::Shape {
+        what,
+        got,
+        expected,
+    })
+}

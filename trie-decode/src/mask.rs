@@ -1,7 +1,7 @@
 use rayon::prelude::*;
 
-use crate::token_map::TokenMap;
-use crate::{Error, Filter, ItemTrie, Result, TrieCursor};
+use crate::error::equal;
+use crate::{Filter, ItemTrie, Result, TokenMap, TrieCursor};
 
 /// Which tokens may come next, as a row of bits that samplers take.
 ///
@@ -43,7 +43,7 @@ impl<'a, D: AsRef<[u8]>> TokenMask<'a, D> {
     ///
     /// # Errors
     ///
-    /// [`Error::Space`] if the map is for other codes than the trie's.
+    /// [`Error::Space`](crate::Error::Space) if the map is for other codes than the trie's.
     pub fn new(trie: &'a ItemTrie<D>, tokens: &'a TokenMap) -> Result<Self> {
         tokens.fits(trie.space())?;
         let filter = Filter::all(trie);
@@ -58,7 +58,7 @@ impl<'a, D: AsRef<[u8]>> TokenMask<'a, D> {
     ///
     /// # Errors
     ///
-    /// [`Error::Foreign`] if the filter is of another trie.
+    /// [`Error::Foreign`](crate::Error::Foreign) if the filter is of another trie.
     pub fn filtered(self, filter: &Filter) -> Result<Self> {
         filter.check(self.trie.stamp())?;
         let filter = filter.clone();
@@ -75,11 +75,12 @@ impl<'a, D: AsRef<[u8]>> TokenMask<'a, D> {
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] if the row is not of [`words`](Self::words) words, [`Error::Foreign`]
-    /// for a cursor of another trie, [`Error::Index`] if the file is damaged. Whatever the error
-    /// is, a row of the right length then allows nothing that it should not.
+    /// [`Error::Shape`](crate::Error::Shape) if the row is not of [`words`](Self::words) words,
+    /// [`Error::Foreign`](crate::Error::Foreign) for a cursor of another trie,
+    /// [`Error::Index`](crate::Error::Index) if the file is damaged. Whatever the error is, a row
+    /// of the right length then allows nothing that it should not.
     pub fn fill(&self, cursor: TrieCursor, row: &mut [u32]) -> Result<()> {
-        check_length("words of the mask row", row.len(), self.words())?;
+        equal("words of the mask row", row.len(), self.words())?;
         row.fill(0);
         self.each(cursor, |token| set(row, token))
     }
@@ -91,7 +92,7 @@ impl<'a, D: AsRef<[u8]>> TokenMask<'a, D> {
     /// Those of [`TokenMask::fill`], for a row of `V`.
     pub fn fill_additive(&self, cursor: TrieCursor, row: &mut [f32]) -> Result<()> {
         let vocabulary = self.tokens.vocabulary();
-        check_length("floats of the mask row", row.len(), vocabulary)?;
+        equal("floats of the mask row", row.len(), vocabulary)?;
         row.fill(f32::NEG_INFINITY);
         self.each(cursor, |token| row[token as usize] = 0.0)
     }
@@ -139,7 +140,7 @@ fn for_each_row<T: Send>(
     fill: impl Fn(TrieCursor, &mut [T]) -> Result<()> + Sync,
 ) -> Result<()> {
     let expected = cursors.len().saturating_mul(width);
-    check_length("length of all mask rows", rows.len(), expected)?;
+    equal("length of all mask rows", rows.len(), expected)?;
     if expected < LARGE {
         let mut rows = cursors.iter().zip(rows.chunks_exact_mut(width));
         return rows.try_for_each(|(&cursor, row)| fill(cursor, row));
@@ -191,15 +192,4 @@ pub(crate) fn words(tokens: &TokenMap) -> usize {
 /// Allows a token of the vocabulary.
 pub(crate) fn set(row: &mut [u32], token: u32) {
     row[token as usize / 32] |= 1 << (token % 32);
-}
-
-pub(crate) fn check_length(what: &'static str, got: usize, expected: usize) -> Result<()> {
-    if got == expected {
-        return Ok(());
-    }
-    Err(Error::Shape {
-        what,
-        got,
-        expected,
-    })
 }

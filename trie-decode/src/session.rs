@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use semantic_id::ItemId;
 
-use crate::mask::{check_length, continuations, set, words};
+use crate::error::equal;
+use crate::mask::{continuations, set, words};
 use crate::{Error, Filter, ItemTrie, Result, TokenMap, TrieCursor};
 
 /// What a session is told, as it was typed. [`SessionParams::check`] makes a [`SessionConfig`].
@@ -66,10 +67,6 @@ pub struct SessionConfig {
 impl SessionConfig {
     fn ends(&self, token: u32) -> bool {
         self.params.end.contains(&token)
-    }
-
-    fn start<D: AsRef<[u8]>>(&self, trie: &ItemTrie<D>) -> Phase {
-        self.heard(0, trie)
     }
 
     /// The phase after `matched` tokens of the trigger.
@@ -189,7 +186,7 @@ impl<D: AsRef<[u8]>, T: Deref<Target = ItemTrie<D>>> DecodeSession<T> {
             });
         }
         Ok(Self {
-            beams: vec![config.start(&trie)],
+            beams: vec![config.heard(0, &trie)],
             history: VecDeque::new(),
             trie,
             tokens,
@@ -242,7 +239,7 @@ impl<D: AsRef<[u8]>, T: Deref<Target = ItemTrie<D>>> DecodeSession<T> {
     ///
     /// Those of [`DecodeSession::mask`], and [`Error::Shape`] for a row of another length.
     pub fn fill_mask(&self, beam: usize, row: &mut [u32]) -> Result<()> {
-        check_length("words of the mask row", row.len(), self.words())?;
+        equal("words of the mask row", row.len(), self.words())?;
         row.fill(0);
         let complete = match self.phase(beam)? {
             Phase::Inactive { .. } => {
@@ -272,7 +269,7 @@ impl<D: AsRef<[u8]>, T: Deref<Target = ItemTrie<D>>> DecodeSession<T> {
     /// does not exist, [`Error::Forbidden`] for a token that its mask does not allow, and
     /// [`Error::Index`] if the file is damaged.
     pub fn advance(&mut self, parents: &[u32], tokens: &[u32]) -> Result<()> {
-        check_length("tokens, one a parent", tokens.len(), parents.len())?;
+        equal("tokens, one a parent", tokens.len(), parents.len())?;
         let next = parents.iter().zip(tokens).enumerate();
         let next = next
             .map(|(beam, (&parent, &token))| {

@@ -5,6 +5,7 @@ use semantic_id::{Code, CodeSpace, TokenFormat};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::error::equal;
 use crate::{Error, ItemTrie, Result};
 
 /// Which token of a language model stands for which code of which level.
@@ -67,7 +68,7 @@ impl TokenMap {
     /// [`Error::Shape`] if `firsts` is not one a level, [`Error::TokenOutOfRange`] if a token
     /// is not below `vocabulary`.
     pub fn ranges(space: &CodeSpace, firsts: &[u32], vocabulary: usize) -> Result<Self> {
-        one_a_level("first tokens", firsts.len(), space)?;
+        equal("first tokens, one a level", firsts.len(), space.levels())?;
         for (level, &first) in firsts.iter().enumerate() {
             let last = space.size(level) as u32 - 1;
             let token = first.saturating_add(last);
@@ -91,27 +92,16 @@ impl TokenMap {
         tables: Vec<Vec<Option<u32>>>,
         vocabulary: usize,
     ) -> Result<Self> {
-        one_a_level("tables of tokens", tables.len(), space)?;
-        if vocabulary == 0 {
-            let what = "tokens of the vocabulary, at least";
-            return Err(Error::Shape {
-                what,
-                got: 0,
-                expected: 1,
-            });
-        }
+        equal(
+            "tables of tokens, one a level",
+            tables.len(),
+            space.levels(),
+        )?;
+        equal("tokens of the vocabulary, at least", vocabulary.min(1), 1)?;
         let levels = tables.into_iter().enumerate();
         let levels = levels
             .map(|(level, table)| {
-                let (got, expected) = (table.len(), space.size(level));
-                if got != expected {
-                    let what = "codes in a table of tokens";
-                    return Err(Error::Shape {
-                        what,
-                        got,
-                        expected,
-                    });
-                }
+                equal("codes in a table of tokens", table.len(), space.size(level))?;
                 Level::new(level, table, vocabulary)
             })
             .collect::<Result<_>>()?;
@@ -148,7 +138,11 @@ impl TokenMap {
         vocabulary: usize,
     ) -> Result<Self> {
         let space = trie.space();
-        one_a_level("templates of the token format", format.levels(), space)?;
+        equal(
+            "levels of the token format",
+            format.levels(),
+            space.levels(),
+        )?;
         let known = Tokenizer::read(json)?;
         let tables = (0..space.levels()).map(|level| {
             let codes = (0..space.size(level)).map(|code| Code(code as u16));
@@ -158,15 +152,15 @@ impl TokenMap {
         });
         let map = Self::table(space, tables.collect(), vocabulary)?;
 
-        let around = [format.begin(), format.end()];
         let mut missing = Missing::default();
-        let [begin, end] = around.map(|token| {
-            let id = known.id(token);
+        let mut around = |token: &str| {
+            let id = known.id(token).filter(|_| !token.is_empty());
             if id.is_none() && !token.is_empty() {
                 missing.push(|| token.to_owned());
             }
-            id.filter(|_| !token.is_empty())
-        });
+            id
+        };
+        let (begin, end) = (around(format.begin()), around(format.end()));
         map.each_missing(trie, |level, code| {
             missing.push(|| format.token(level, code))
         })?;
@@ -374,18 +368,6 @@ fn occurring<D: AsRef<[u8]>>(trie: &ItemTrie<D>, level: usize) -> Result<Vec<boo
         }
     }
     Ok(here)
-}
-
-fn one_a_level(what: &'static str, got: usize, space: &CodeSpace) -> Result<()> {
-    let expected = space.levels();
-    if got == expected {
-        return Ok(());
-    }
-    Err(Error::Shape {
-        what,
-        got,
-        expected,
-    })
 }
 
 fn check_token(level: usize, code: Code, token: u32, vocabulary: usize) -> Result<()> {

@@ -239,8 +239,8 @@ impl<D: AsRef<[u8]>> ItemTrie<D> {
     /// The ranks of [`ItemTrie::alive`]; `None` is all of them. `O(1)` but for the first call.
     pub(crate) fn kept(&self) -> Option<&Arc<Bitmap>> {
         let kept = || {
-            self.alive()
-                .map(|alive| Arc::new(Bitmap::of_bytes(alive, self.items())))
+            let kept = Bitmap::of_bytes(self.alive()?, self.items());
+            (kept.len() < self.items()).then(|| Arc::new(kept))
         };
         self.kept.get_or_init(kept).as_ref()
     }
