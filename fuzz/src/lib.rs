@@ -8,3 +8,5 @@
 pub mod rq_vae;
 #[path = "../bodies/semantic_id.rs"]
 pub mod semantic_id;
+#[path = "../bodies/trie_decode.rs"]
+pub mod trie_decode;
