@@ -1,5 +1,5 @@
 //! Draft to assignment: 100,000 and a million items on 4 levels of 256 codes, three in ten of
-//! them on colliding paths.
+//! them on colliding paths; and 50,000 items on 2 levels, which fill three quarters of the space.
 
 #[path = "../../semantic-id/tests/geometry/mod.rs"]
 mod geometry;
@@ -56,6 +56,18 @@ fn catalogue(items: usize) -> Geometry {
     }
 }
 
+/// Items on 65,536 paths.
+fn crowded(items: usize) -> Geometry {
+    let mut random = Random(1);
+    Geometry {
+        dim: DIM,
+        codebooks: (0..2)
+            .map(|level| random.vector(256 * DIM, 0.8f32.powi(level)))
+            .collect(),
+        latents: random.vector(items * DIM, 1.0),
+    }
+}
+
 fn assign(c: &mut Criterion) {
     let optimal = OptimalAssigner::default();
     let global = OptimalAssigner {
@@ -79,8 +91,12 @@ fn assign(c: &mut Criterion) {
     ];
     let mut group = c.benchmark_group("assign");
     group.sample_size(10);
-    for (items, assigners) in [(100_000, &all[..]), (1_000_000, &all[..2])] {
-        let geometry = catalogue(items);
+    for (geometry, assigners) in [
+        (catalogue(100_000), &all[..]),
+        (catalogue(1_000_000), &all[..2]),
+        (crowded(50_000), &all[..1]),
+    ] {
+        let items = geometry.items();
         let draft = geometry.draft();
         let keys = ItemKeys::numbered(items).expect("numbers are distinct");
         for (name, assigner) in assigners {

@@ -23,6 +23,7 @@ def by_faiss(x: np.ndarray, beam: int) -> tuple[float, float]:
     start = time.perf_counter()
     quantizer = faiss.ResidualQuantizer(x.shape[1], 4, 8)
     quantizer.max_beam_size = beam
+    quantizer.cp.min_points_per_centroid = 1  # no warnings about small catalogues
     quantizer.cp.niter = 25
     quantizer.train(x)
     decoded = quantizer.decode(quantizer.compute_codes(x))

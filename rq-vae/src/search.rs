@@ -9,7 +9,7 @@ use crate::ResidualQuantizer;
 const LANES: usize = 16;
 
 /// A partial path.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Beam {
     /// Squared distance less `|x|^2`.
     cost: f32,
@@ -25,8 +25,12 @@ pub(crate) struct Search {
     levels: Vec<Vec<Beam>>,
     /// Costs of the children of all beams of one level, in order of (beam, code).
     costs: Vec<f32>,
+    /// How many there are; `costs` only grows.
+    offered: usize,
     /// Least costs of interleaved groups of children.
     least: Vec<f32>,
+    /// Children within a limit, as numbers in order of cost and then of place.
+    near: Vec<u64>,
 }
 
 impl Search {
@@ -60,20 +64,29 @@ impl Search {
     fn offer(&mut self, quantizer: &ResidualQuantizer, products: &[f32]) {
         let level = self.levels.len();
         let own = &products[quantizer.columns(level)];
-        self.costs.clear();
-        let Some(parents) = self.levels.last() else {
-            self.costs.extend_from_slice(own);
-            return;
-        };
-        for (place, parent) in parents.iter().enumerate() {
+        let root = [Beam::default()];
+        let parents = self.levels.last().map_or(&root[..], Vec::as_slice);
+        self.offered = parents.len() * own.len();
+        if self.costs.len() < self.offered {
+            self.costs.resize(self.offered, 0.0);
+        }
+        let families = self.costs.chunks_exact_mut(own.len()).zip(parents);
+        for (place, (costs, parent)) in families.enumerate() {
             let path = (0..level).rev().zip(codes(&self.levels, place));
             let mut rows = path.map(|(before, code)| quantizer.cross(before, code, level));
-            let first = rows.next().expect("a parent has a code");
-            let start = self.costs.len();
-            let costs = own.iter().zip(first);
-            self.costs
-                .extend(costs.map(|(own, row)| own + parent.cost + row));
-            rows.for_each(|row| add(&mut self.costs[start..], row));
+            match rows.next() {
+                None => costs.copy_from_slice(own),
+                Some(row) => {
+                    for ((cost, own), row) in costs.iter_mut().zip(own).zip(row) {
+                        *cost = own + parent.cost + row;
+                    }
+                }
+            }
+            for row in rows {
+                for (cost, row) in costs.iter_mut().zip(row) {
+                    *cost += row;
+                }
+            }
         }
     }
 
@@ -85,35 +98,59 @@ impl Search {
         self.least.clear();
         for first in (0..groups).step_by(2 * LANES) {
             let mut least = [f32::INFINITY; 2 * LANES];
-            for costs in self.costs.chunks_exact(groups) {
+            for costs in self.costs[..self.offered].chunks_exact(groups) {
                 for (least, &cost) in least.iter_mut().zip(&costs[first..][..2 * LANES]) {
                     *least = if cost < *least { cost } else { *least };
                 }
             }
             self.least.extend_from_slice(&least);
         }
-        let (_, limit, _) = (self.least).select_nth_unstable_by(width - 1, f32::total_cmp);
-        *limit
+        if width > LANES {
+            return *(self.least.select_nth_unstable_by(width - 1, f32::total_cmp)).1;
+        }
+        // Taking the least a few times is faster than sorting: it has no branches.
+        for _ in 1..width {
+            let first = least(&self.least);
+            for cost in &mut self.least {
+                *cost = if *cost > first { *cost } else { f32::INFINITY };
+            }
+        }
+        least(&self.least)
     }
 
     /// Keeps the `width` nearest of the children that were offered. Ties go to the first.
     #[inline(always)]
     fn keep(&mut self, children: usize, width: usize) {
         let limit = self.limit(width);
-        let mut nearest = Vec::with_capacity(width.min(self.costs.len()));
-        for (parent, costs) in self.costs.chunks(children).enumerate() {
-            for (block, costs) in costs.chunks(LANES).enumerate() {
-                // Most blocks hold nothing near enough.
-                if !costs.iter().fold(false, |any, &cost| any | (cost <= limit)) {
-                    continue;
-                }
-                let codes = (block * LANES) as u16..;
-                for (code, &cost) in codes.zip(costs).filter(|(_, cost)| **cost <= limit) {
-                    let parent = parent as u32;
-                    insert(&mut nearest, Beam { cost, parent, code }, width);
-                }
+        // Written to without a branch: which child is near enough cannot be predicted.
+        if self.near.len() <= self.offered {
+            self.near.resize(self.offered + 1, 0);
+        }
+        let (near, mut found) = (&mut self.near[..], 0);
+        for (block, costs) in self.costs[..self.offered].chunks(LANES).enumerate() {
+            // Most blocks hold nothing near enough.
+            if !costs.iter().fold(false, |any, &cost| any | (cost <= limit)) {
+                continue;
+            }
+            for (at, &cost) in (block * LANES..).zip(costs) {
+                near[found] = at as u64;
+                found += usize::from(cost <= limit);
             }
         }
+        let near = &mut near[..found];
+        for place in &mut *near {
+            *place |= u64::from(ascending(self.costs[*place as usize])) << 32;
+        }
+        near.sort_unstable();
+        let beam = |&key: &u64| {
+            let at = key as u32 as usize;
+            Beam {
+                cost: self.costs[at],
+                parent: (at / children) as u32,
+                code: (at % children) as u16,
+            }
+        };
+        let mut nearest: Vec<Beam> = near.iter().take(width).map(beam).collect();
         if nearest.is_empty() {
             // All costs overflowed: none is nearer than another, and the first stands for all.
             nearest.push(Beam {
@@ -126,6 +163,29 @@ impl Search {
     }
 }
 
+#[inline(always)]
+fn least(costs: &[f32]) -> f32 {
+    let mut lanes = [f32::INFINITY; LANES];
+    for costs in costs.chunks_exact(LANES) {
+        for (lane, &cost) in lanes.iter_mut().zip(costs) {
+            *lane = if cost < *lane { cost } else { *lane };
+        }
+    }
+    lanes.into_iter().fold(f32::INFINITY, f32::min)
+}
+
+/// A number that grows with `cost`.
+#[inline(always)]
+fn ascending(cost: f32) -> u32 {
+    // -0 costs as much as 0.
+    let bits = (cost + 0.0).to_bits();
+    if bits >> 31 == 0 {
+        bits | 1 << 31
+    } else {
+        !bits
+    }
+}
+
 /// The codes of a beam of the last level, from there up to the first.
 #[inline(always)]
 fn codes(levels: &[Vec<Beam>], beam: usize) -> impl Iterator<Item = Code> {
@@ -135,26 +195,6 @@ fn codes(levels: &[Vec<Beam>], beam: usize) -> impl Iterator<Item = Code> {
         beam = here.parent as usize;
         Code(here.code)
     })
-}
-
-#[inline(always)]
-fn add(sums: &mut [f32], values: &[f32]) {
-    sums.iter_mut()
-        .zip(values)
-        .for_each(|(sum, value)| *sum += value);
-}
-
-/// Inserts behind what costs as much. The few beams are moved faster than a heap compares them.
-#[inline(always)]
-fn insert(nearest: &mut Vec<Beam>, beam: Beam, width: usize) {
-    if nearest.len() == width {
-        if nearest[width - 1].cost <= beam.cost {
-            return;
-        }
-        nearest.pop();
-    }
-    let place = nearest.iter().rposition(|kept| kept.cost <= beam.cost);
-    nearest.insert(place.map_or(0, |place| place + 1), beam);
 }
 
 /// The search as a call for [`pulp::Arch::dispatch`], compiled for each instruction set.

@@ -33,6 +33,10 @@ pub enum Error {
         nodes: usize,
     },
 
+    /// The model failed.
+    #[error("the scorer failed: {0}")]
+    Scorer(#[source] Box<dyn std::error::Error + Send + Sync>),
+
     /// A rank that the trie does not have.
     #[error("got rank {rank}, expected one below {items}, the number of items")]
     NoRank {
@@ -61,6 +65,45 @@ pub enum Error {
         got: usize,
         /// What was needed.
         expected: usize,
+    },
+
+    /// A logit that is no number, or is infinitely large.
+    #[error(
+        "request {request}, row {row} of the step, column {column}: got the logit {value}, \
+         expected a number (-inf for a token that cannot be)"
+    )]
+    BadLogit {
+        /// The request of the row.
+        request: usize,
+        /// The row in its step.
+        row: usize,
+        /// The column in the row.
+        column: usize,
+        /// The logit.
+        value: f32,
+    },
+
+    /// A row in which no token that the normalizer sums over can be.
+    #[error(
+        "request {request}, row {row} of the step: all logits that the normalizer sums over are \
+         -inf, so there are no probabilities; expected at least one number"
+    )]
+    NoMass {
+        /// The request of the row.
+        request: usize,
+        /// The row in its step.
+        row: usize,
+    },
+
+    /// A setting that is out of range, or does not go with the others.
+    #[error("{name}: got {got}, expected {expected}")]
+    Setting {
+        /// The setting.
+        name: &'static str,
+        /// What it was.
+        got: String,
+        /// What it may be.
+        expected: &'static str,
     },
 
     /// A token map for other codes than those of the trie it met.

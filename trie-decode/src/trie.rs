@@ -436,7 +436,7 @@ impl<D: AsRef<[u8]>> ItemTrie<D> {
         })
     }
 
-    fn damaged(&self, depth: usize, node: u32) -> Error {
+    pub(crate) fn damaged(&self, depth: usize, node: u32) -> Error {
         Error::Index(semantic_id::Error::IndexFile {
             part: format!("level {}", depth.saturating_sub(1)),
             problem: format!("node {node} leads outside the trie; `validate` says more"),

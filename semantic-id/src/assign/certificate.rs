@@ -40,8 +40,8 @@ pub enum Stage {
 ///
 /// In [`Stage::Prefix`] an item may take every last-level code of its prefix. In the other
 /// stages it may also take the paths of its own list of candidates that have room. The lists
-/// are the draft's answers for 8 candidates, doubled for items that could not be placed and, up
-/// to 128, for items that a farther path might serve better.
+/// are the draft's answers for 8 candidates (in a crowded space up to 128), and longer for items
+/// that could not be placed and, up to 128, for items that a farther path might serve better.
 ///
 /// The bound comes from dual prices that are made feasible by construction, so it holds
 /// whatever the solver did. Distances enter the proof rounded to 2^-30 of the largest one of

@@ -3,11 +3,14 @@ use rayon::prelude::*;
 
 use super::flow::{Edge, Fare, Plan, Row, Transport};
 use super::optimal::{OptimalAssigner, Prefix};
-use super::options::{Elsewhere, FIRST_OPTIONS, Inquiry, Options, Scratch};
+use super::options::{Elsewhere, FIRST_OPTIONS, Inquiry, Options, Scratch, WORTHWHILE};
 use crate::{Code, CodeMatrix, Draft, ItemId, Result};
 
 /// Rows whose options are asked for at a time, which bounds the memory for answers.
 const BATCH: usize = 4096;
+/// Up to so many options, the items of a prefix that wait for a place get as many at once as
+/// they are.
+const AT_ONCE: usize = 1024;
 
 /// Items that compete for paths: one transportation problem, and the options listed so far.
 ///
@@ -141,22 +144,45 @@ impl<'a> Contest<'a> {
 
     /// Finds the best places, with as many options as that takes.
     pub(super) fn settle(mut self) -> Result<Settled> {
-        let mut short: Vec<usize> = (0..self.rows.len()).collect();
+        let all: Vec<usize> = (0..self.rows.len()).collect();
+        let first = self.elsewhere.as_ref().map_or(FIRST_OPTIONS, |e| e.first);
+        self.list(&all, |_| first)?;
+        let mut unfinished = None;
         loop {
-            self.list_more(&short)?;
             let problem = Transport::new(&self.rows, &self.capacities);
-            short = match problem.solve() {
-                Err(stuck) => stuck,
-                Ok(plan) => match problem.unproven(&plan) {
-                    none if none.is_empty() => return Ok(self.settled(&problem, &plan)),
-                    unproven => unproven,
-                },
-            };
+            let plan = problem.solve(unfinished.take());
+            let unplaced = plan.unplaced();
+            if unplaced.is_empty() {
+                let unproven = problem.unproven(&plan);
+                if unproven.is_empty() {
+                    return Ok(self.settled(&problem, &plan));
+                }
+                // In larger steps, as each costs a solution from the start.
+                self.list(&unproven, |class| {
+                    (4 * class.listed).min(WORTHWHILE.max(2 * class.listed))
+                })?;
+            } else {
+                unfinished = Some(plan);
+                let waiting = self.count_by_prefix(&unplaced);
+                // Like items list like paths: fewer than they are cannot do for all.
+                self.list(&unplaced, |class| {
+                    (2 * class.listed).max(waiting[class.prefix].min(AT_ONCE))
+                })?;
+            }
         }
     }
 
-    /// Doubles the options of some rows.
-    fn list_more(&mut self, rows: &[usize]) -> Result<()> {
+    /// How many of the rows each prefix has.
+    fn count_by_prefix(&self, rows: &[usize]) -> Vec<usize> {
+        let mut counts = vec![0; self.residents.len()];
+        for &row in rows {
+            counts[self.classes[row].prefix] += 1;
+        }
+        counts
+    }
+
+    /// Lists more options for some rows, as many as `wanted` says.
+    fn list(&mut self, rows: &[usize], wanted: impl Fn(&Class) -> usize) -> Result<()> {
         let space = self.draft.space();
         let own = space.size(space.levels() - 1);
         let most = self
@@ -167,7 +193,7 @@ impl<'a> Contest<'a> {
             for &row in batch {
                 let class = &mut self.classes[row];
                 assert!(class.listed < most, "whoever knows all options has room");
-                class.listed = (2 * class.listed).clamp(FIRST_OPTIONS.min(most), most);
+                class.listed = wanted(class).min(most);
             }
             let options: Vec<Options> = batch
                 .par_iter()
@@ -193,6 +219,7 @@ impl<'a> Contest<'a> {
                 fare: fare(choice.distance),
             });
         }
+        edges[1..].sort_by(|a, b| a.fare.distance.total_cmp(&b.fare.distance));
         self.rows[row].edges = edges;
         self.rows[row].beyond = options.beyond.map(fare);
     }

@@ -71,7 +71,7 @@ impl SubAssign for Cost {
 
 /// Squared distances as integers: multiples of a power of two, at most `2^30` of them, so
 /// that a sum over `2^32` items fits 63 bits and is the same in every order.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Scale {
     per_unit: f64,
 }

@@ -25,7 +25,8 @@
 //! A search touches only what is nearer than the nearest column with room, so a problem whose
 //! items rarely compete takes about linear time; the worst case is `O(N E log E)` for `N`
 //! items and `E` edges. A thousand identical items are one row, whose edges a search reads
-//! once instead of a thousand times.
+//! once instead of a thousand times; and as the edges of a row are in order of fare and prices
+//! are not positive, it reads them only as far as they can be nearer than the room it knows.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -51,6 +52,7 @@ pub(crate) struct Edge {
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
     pub(crate) supply: u32,
+    /// After the first, in order of fare.
     pub(crate) edges: Vec<Edge>,
     /// What an edge not listed here costs at least; none if all are listed. While the row's
     /// dual stays within it, no unlisted edge can lower the total.
@@ -66,20 +68,36 @@ pub(crate) struct Transport<'a> {
     scale: Scale,
 }
 
-/// A placement of all items, and the column duals `v` that prove its cost.
+/// A placement of items, and the column duals `v` that prove its cost.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// The chosen edge (its place in the row) of every item, row after row.
+    /// The chosen edge (its place in the row) of every item, row after row, or `NONE`.
     choices: Vec<u32>,
     /// First item of each row.
     starts: Vec<usize>,
     prices: Vec<Cost>,
+    scale: Scale,
 }
 
 impl Plan {
     /// The edges chosen by the items of a row.
     pub(crate) fn choices(&self, row: usize) -> &[u32] {
         &self.choices[self.starts[row]..self.starts[row + 1]]
+    }
+
+    /// The rows with items that found no room.
+    pub(crate) fn unplaced(&self) -> Vec<usize> {
+        let rows = 0..self.starts.len() - 1;
+        rows.filter(|&row| self.choices(row).contains(&NONE))
+            .collect()
+    }
+
+    /// Whether no row has both items that are placed and items that are not.
+    fn is_whole(&self) -> bool {
+        let waits = |choice: &u32| *choice == NONE;
+        let rows = 0..self.starts.len() - 1;
+        rows.map(|row| self.choices(row))
+            .all(|choices| choices.iter().all(waits) || !choices.iter().any(waits))
     }
 }
 
@@ -158,15 +176,17 @@ impl<'a> Transport<'a> {
             .collect()
     }
 
-    /// An optimal plan, or else the rows that stand in each other's way: all the columns they
-    /// list are full of their own items (a violation of Hall's condition).
+    /// An optimal plan; items that cannot be placed beside the others are left out. After their
+    /// rows got more edges, give the plan back to go on from there: what is placed stays proven,
+    /// as its rows and all prices are the same. (If it is not, the plan is begun anew.)
     ///
     /// Deterministic; among equal plans the order of rows, edges and columns decides.
-    pub(crate) fn solve(&self) -> Result<Plan, Vec<usize>> {
-        let mut search = Search::new(self);
+    pub(crate) fn solve(&self, plan: Option<Plan>) -> Plan {
+        let plan = plan.filter(|plan| plan.scale == self.scale && plan.is_whole());
+        let mut search = Search::new(self, plan);
         for row in 0..self.rows.len() {
             for item in search.starts[row]..search.starts[row + 1] {
-                if !search.place(item as u32) {
+                if search.choices[item] == NONE && !search.place(item as u32) {
                     break;
                 }
             }
@@ -193,9 +213,8 @@ struct Search<'a> {
     first: Vec<u32>,
     next: Vec<u32>,
     load: Vec<u32>,
-    /// Columns from which no room can be reached, and the rows that found out.
+    /// Columns from which no room can be reached.
     closed: Vec<bool>,
-    stuck: Vec<usize>,
 
     // One Dijkstra search: distances (`Cost::MAX` if not reached) and how they were reached.
     column_distance: Vec<Cost>,
@@ -208,7 +227,7 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(problem: &'a Transport<'a>) -> Self {
+    fn new(problem: &'a Transport<'a>, plan: Option<Plan>) -> Self {
         let (rows, columns) = (problem.rows, problem.capacities.len());
         let mut row_of = Vec::new();
         let mut starts = vec![0];
@@ -216,16 +235,19 @@ impl<'a> Search<'a> {
             row_of.resize(row_of.len() + content.supply as usize, row as u32);
             starts.push(row_of.len());
         }
-        let prices = vec![Cost::ZERO; columns];
-        Self {
+        let (choices, mut prices) = match plan {
+            Some(plan) => (plan.choices, plan.prices),
+            None => (vec![NONE; row_of.len()], Vec::new()),
+        };
+        prices.resize(columns, Cost::ZERO);
+        let mut search = Self {
             duals: rows.iter().map(|row| problem.dual(row, &prices)).collect(),
             prices,
-            choices: vec![NONE; row_of.len()],
+            choices,
             first: vec![NONE; columns],
             next: vec![NONE; row_of.len()],
             load: vec![0; columns],
             closed: vec![false; columns],
-            stuck: Vec::new(),
             column_distance: vec![Cost::MAX; columns],
             arrival: vec![(NONE, NONE); columns],
             reached_columns: Vec::new(),
@@ -235,20 +257,23 @@ impl<'a> Search<'a> {
             problem,
             row_of,
             starts,
+        };
+        for item in 0..search.choices.len() as u32 {
+            if let Some(column) = search.column_of(item) {
+                search.load[column as usize] += 1;
+                search.enter(item, column);
+            }
         }
+        search
     }
 
-    fn finish(mut self) -> Result<Plan, Vec<usize>> {
-        if self.stuck.is_empty() {
-            return Ok(Plan {
-                choices: self.choices,
-                starts: self.starts,
-                prices: self.prices,
-            });
+    fn finish(self) -> Plan {
+        Plan {
+            choices: self.choices,
+            starts: self.starts,
+            prices: self.prices,
+            scale: self.problem.scale,
         }
-        self.stuck.sort_unstable();
-        self.stuck.dedup();
-        Err(self.stuck)
     }
 
     /// Places one more item; false if no room can be reached.
@@ -260,8 +285,6 @@ impl<'a> Search<'a> {
                 self.shift(column);
             }
             None => {
-                self.stuck
-                    .extend(self.reached_rows.iter().map(|&row| row as usize));
                 for &column in &self.reached_columns {
                     self.closed[column as usize] = true;
                 }
@@ -302,12 +325,14 @@ impl<'a> Search<'a> {
         let problem = self.problem;
         for (at, edge) in problem.rows[row].edges.iter().enumerate() {
             let column = edge.column as usize;
-            if self.closed[column] {
-                continue;
+            let beaten = |reach| room.is_some_and(|(nearest, _)| nearest <= reach);
+            // Prices are not positive: this edge and all after it lead too far.
+            let least = base + problem.price(edge.fare);
+            if at > 0 && beaten(least) {
+                break;
             }
-            let reach = base + problem.price(edge.fare) - self.prices[column];
-            let beaten = room.is_some_and(|(nearest, _)| nearest <= reach);
-            if beaten || self.column_distance[column] <= reach {
+            let reach = least - self.prices[column];
+            if self.closed[column] || beaten(reach) || self.column_distance[column] <= reach {
                 continue;
             }
             if self.column_distance[column] == Cost::MAX {
@@ -344,8 +369,7 @@ impl<'a> Search<'a> {
             let (item, edge) = self.arrival[column as usize];
             let left = self.leave(item);
             self.choices[item as usize] = edge;
-            self.next[item as usize] = self.first[column as usize];
-            self.first[column as usize] = item;
+            self.enter(item, column);
             match left {
                 Some(left) => column = left,
                 None => return,
@@ -353,14 +377,22 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// The column an item lies in, if it lies in one.
+    fn column_of(&self, item: u32) -> Option<u32> {
+        let row = self.row_of[item as usize] as usize;
+        let edges = &self.problem.rows[row].edges;
+        let edge = edges.get(self.choices[item as usize] as usize)?;
+        Some(edge.column)
+    }
+
+    fn enter(&mut self, item: u32, column: u32) {
+        self.next[item as usize] = self.first[column as usize];
+        self.first[column as usize] = item;
+    }
+
     /// Takes an item out of the column it lies in, if it lies in one.
     fn leave(&mut self, item: u32) -> Option<u32> {
-        let edge = self.choices[item as usize];
-        if edge == NONE {
-            return None;
-        }
-        let row = self.row_of[item as usize] as usize;
-        let column = self.problem.rows[row].edges[edge as usize].column;
+        let column = self.column_of(item)?;
         let after = self.next[item as usize];
         if self.first[column as usize] == item {
             self.first[column as usize] = after;
@@ -396,9 +428,14 @@ mod tests {
             column,
             fare: Fare { moves, distance },
         };
+        let mut edges: Vec<Edge> = edges.iter().map(edge).collect();
+        edges[1..].sort_by(|a, b| {
+            let by_distance = a.fare.distance.total_cmp(&b.fare.distance);
+            a.fare.moves.cmp(&b.fare.moves).then(by_distance)
+        });
         Row {
             supply,
-            edges: edges.iter().map(edge).collect(),
+            edges,
             beyond: None,
         }
     }
@@ -411,7 +448,7 @@ mod tests {
             row(1, &[(0, false, 1.0), (1, false, 8.0)]),
         ];
         let problem = Transport::new(&rows, &[1, 1]);
-        let plan = problem.solve().unwrap();
+        let plan = problem.solve(None);
         assert_eq!((plan.choices(0), plan.choices(1)), (&[1][..], &[0][..]));
         assert_eq!(problem.slack(&plan), 0.0);
     }
@@ -419,19 +456,29 @@ mod tests {
     #[test]
     fn moves_come_before_distance() {
         let rows = [row(1, &[(0, false, 9.0), (1, true, 0.0)])];
-        let plan = Transport::new(&rows, &[1, 1]).solve().unwrap();
+        let plan = Transport::new(&rows, &[1, 1]).solve(None);
         assert_eq!(plan.choices(0), [0]);
     }
 
     #[test]
-    fn rows_without_room_are_named() {
-        let rows = [
+    fn rows_without_room_are_named_and_go_on_with_more_edges() {
+        let mut rows = [
             row(2, &[(0, false, 1.0), (2, false, 1.0)]),
             row(2, &[(1, false, 1.0)]),
             row(1, &[(1, false, 1.0)]),
         ];
-        let stuck = Transport::new(&rows, &[1, 2, 1]).solve().unwrap_err();
-        assert_eq!(stuck, [1, 2]);
+        let plan = Transport::new(&rows, &[1, 2, 1]).solve(None);
+        assert_eq!(plan.unplaced(), [2]);
+        assert_eq!(
+            (plan.choices(0), plan.choices(1)),
+            (&[0, 1][..], &[0, 0][..])
+        );
+
+        rows[2] = row(1, &[(1, false, 1.0), (2, false, 1.5), (3, false, 1.75)]);
+        let problem = Transport::new(&rows, &[1, 2, 1, 1]);
+        let plan = problem.solve(Some(plan));
+        assert_eq!(plan.choices(2), [2]);
+        assert_eq!(problem.slack(&plan), 0.0);
     }
 
     #[test]
@@ -444,7 +491,7 @@ mod tests {
         for (distance, unproven) in [(4.0, vec![0]), (5.0, vec![])] {
             rows[0].beyond = beyond(distance);
             let problem = Transport::new(&rows, &[1, 1]);
-            let plan = problem.solve().unwrap();
+            let plan = problem.solve(None);
             assert_eq!(problem.unproven(&plan), unproven);
             assert_eq!(problem.slack(&plan) > 0.0, !unproven.is_empty());
         }
@@ -488,18 +535,14 @@ mod tests {
             let supply = |row: usize| std::iter::repeat_n(row, rows[row].supply as usize);
             let items: Vec<usize> = (0..rows.len()).flat_map(supply).collect();
             let least = least(&problem, &items, &mut capacities.clone());
-            match problem.solve() {
-                Ok(mut plan) => {
-                    prop_assert_eq!(Some(problem.cost(&plan)), least);
-                    prop_assert_eq!(Some(problem.bound(&plan)), least);
-                    // No prices whatever prove more than is true.
-                    plan.prices = prices.iter().map(|&(moves, distance)| Cost { moves, distance }).collect();
-                    prop_assert!(Some(problem.bound(&plan)) <= least);
-                }
-                Err(stuck) => {
-                    prop_assert_eq!(least, None);
-                    prop_assert!(!stuck.is_empty());
-                }
+            let mut plan = problem.solve(None);
+            prop_assert_eq!(plan.unplaced().is_empty(), least.is_some());
+            if plan.unplaced().is_empty() {
+                prop_assert_eq!(Some(problem.cost(&plan)), least);
+                prop_assert_eq!(Some(problem.bound(&plan)), least);
+                // No prices whatever prove more than is true.
+                plan.prices = prices.iter().map(|&(moves, distance)| Cost { moves, distance }).collect();
+                prop_assert!(Some(problem.bound(&plan)) <= least);
             }
         }
     }

@@ -14,7 +14,7 @@ use crate::{Draft, Error, ItemId, ItemKeys, Result};
 /// codes: alone, in parallel, over all these codes. **Stage B** settles the items of all
 /// overfull prefixes together: they may take the last-level codes of their own prefix and,
 /// elsewhere, those of their candidate paths that have room. Lists of candidates begin short and
-/// double for the items that cannot be placed, so that any draft within capacity is assigned.
+/// grow for the items that cannot be placed, so that any draft within capacity is assigned.
 /// [`Scope::Global`] treats all prefixes as if they were overfull.
 ///
 /// ```
@@ -98,7 +98,7 @@ impl Assigner for OptimalAssigner {
             let waiting = overfull.iter().copied().flatten();
             // Where moves are not counted, those that wait hold no path yet.
             let taken = placed.chain(waiting.filter(|_| self.counts_moves()));
-            let elsewhere = Elsewhere::new(draft, &paths, taken);
+            let elsewhere = Elsewhere::new(draft, self.capacity.get(), &paths, taken);
             let part = Contest::new(self, draft, &overfull, Some(elsewhere)).settle()?;
             part.write(&mut paths);
             settled.push(part);

@@ -7,7 +7,7 @@ use crate::{Code, CodeMatrix, Draft, Error, ItemId, Result, SemanticId};
 pub(super) const FIRST_OPTIONS: usize = 8;
 /// Up to so many candidates, an item is given more until none could lower the total; beyond,
 /// only if it cannot be placed without.
-const WORTHWHILE: usize = 128;
+pub(super) const WORTHWHILE: usize = 128;
 
 /// Paths that an item may take, besides its native one.
 pub(super) struct Options {
@@ -27,14 +27,17 @@ pub(super) struct Choice {
 pub(super) struct Elsewhere<'a> {
     /// Items that stay on a path.
     taken: HashMap<&'a [Code], u32>,
+    /// Candidates to begin with: about `FIRST_OPTIONS` of them have room.
+    pub(super) first: usize,
     /// Candidates beyond which no item needs more.
     pub(super) enough: usize,
 }
 
 impl<'a> Elsewhere<'a> {
-    /// Where `items` hold their paths already.
+    /// Where `items` hold their paths already, `capacity` of them at most on each.
     pub(super) fn new(
         draft: &Draft,
+        capacity: u32,
         paths: &'a CodeMatrix,
         items: impl Iterator<Item = &'a ItemId>,
     ) -> Self {
@@ -45,7 +48,13 @@ impl<'a> Elsewhere<'a> {
         // A path without room is held by another item: among N paths, there is one with room.
         let all = usize::try_from(draft.space().capacity()).unwrap_or(usize::MAX);
         let enough = all.min(FIRST_OPTIONS.max(paths.len()));
-        Self { taken, enough }
+        let load = paths.len() as f64 / draft.space().capacity() as f64 / f64::from(capacity);
+        let first = (FIRST_OPTIONS as f64 / (1.0 - load)) as usize;
+        Self {
+            taken,
+            first: first.clamp(FIRST_OPTIONS, WORTHWHILE).min(enough),
+            enough,
+        }
     }
 }
 

@@ -4,8 +4,8 @@ use rayon::prelude::*;
 
 use super::build::UNSEALED;
 use super::layout::first_child_name;
-use super::{Codes, ItemIndex, Level, U32s, damaged, orphan};
-use crate::{Code, Digest, Result};
+use super::{Codes, ItemIndex, Keys, Level, U32s, damaged, orphan};
+use crate::{Digest, Result};
 
 impl<D: AsRef<[u8]> + Sync> ItemIndex<D> {
     /// Checks everything that [`ItemIndex::open`] left unchecked, on all threads: nodes and
@@ -37,31 +37,28 @@ impl<D: AsRef<[u8]> + Sync> ItemIndex<D> {
     fn check_codes(&self, level: usize, siblings: Codes<'_>) -> Result<()> {
         let size = self.space().size(level);
         let beyond = if level == 0 { size } else { size + 1 };
-        let mut least = 0;
-        for code in siblings.iter().map(Code::index) {
-            if code < least || code >= beyond {
-                let problem = format!("code {code} does not ascend, or is not of {size} codes");
-                return Err(damaged(&format!("level.{level}.code"), problem));
-            }
-            least = code + 1;
-        }
-        Ok(())
+        let stray = match siblings {
+            Codes::U8(codes) => stray(codes.iter().map(|&code| code.into()), beyond),
+            Codes::U16(codes) => stray(codes.iter().map(|&code| u16::from_le_bytes(code)), beyond),
+        };
+        let Some(code) = stray else { return Ok(()) };
+        let problem = format!("code {code} does not ascend, or is not of {size} codes");
+        Err(damaged(&format!("level.{level}.code"), problem))
     }
 
     /// The children of every node of `level` are sound, and padding has only padding below it.
     fn check_children(&self, level: usize, parents: Level<'_>, children: Level<'_>) -> Result<()> {
         let (end, next_end) = (self.space().size(level), self.space().end(level + 1));
         for_all(parents.codes.len(), |node| {
-            let (code, siblings) = parents
+            let orphan = || orphan(level, node as u32);
+            let span = parents.children(node as u32).ok_or_else(orphan)?;
+            let span = span.start as usize..span.end as usize;
+            let siblings = children.codes.slice(span).ok_or_else(orphan)?;
+            let ends = parents
                 .codes
                 .get(node)
-                .zip(parents.children(node as u32))
-                .and_then(|(code, span)| {
-                    let siblings = span.start as usize..span.end as usize;
-                    Some((code, children.codes.slice(siblings)?))
-                })
-                .ok_or_else(|| orphan(level, node as u32))?;
-            if code.index() == end && !(siblings.len() == 1 && siblings.get(0) == next_end) {
+                .is_some_and(|code| code.index() == end);
+            if ends && !(siblings.len() == 1 && siblings.get(0) == next_end) {
                 let problem = format!("a code follows the end of node {node}");
                 return Err(damaged(&format!("level.{}.code", level + 1), problem));
             }
@@ -97,18 +94,35 @@ impl<D: AsRef<[u8]> + Sync> ItemIndex<D> {
             let problem = format!("the key of item {row} spans no whole characters");
             Err(damaged("item_key.offset", problem))
         })?;
+        self.check_key_order(keys)
+    }
+
+    /// Keys ascend along their order. Its entries jump about in the file, so the keys of a run
+    /// are fetched before they are compared: then the waits for memory overlap.
+    fn check_key_order(&self, keys: Keys<'_>) -> Result<()> {
+        const RUN: usize = 64;
         let order = self.key_order();
         let key = |at: usize| keys.get(order.get(at)? as usize);
         blocks(self.items(), |block| {
+            // `None`, before the first, is less than any key.
             let mut last = block.start.checked_sub(1).and_then(key);
-            for at in block {
-                let this = key(at);
-                // `None`, before the first, is less than any key.
-                if last >= this {
-                    let problem = format!("entry {at} is no item, or its key does not ascend");
-                    return Err(damaged("item_key.order", problem));
+            let mut last_head = last.map_or(0, head);
+            let (mut run, mut heads) = ([None; RUN], [0; RUN]);
+            for start in block.clone().step_by(RUN) {
+                let places = start..block.end.min(start + RUN);
+                for (at, this) in places.clone().zip(&mut run) {
+                    *this = key(at);
                 }
-                last = this;
+                for (this, head_of) in run.iter().zip(&mut heads) {
+                    *head_of = this.map_or(0, head);
+                }
+                for (at, (&this, &head)) in places.zip(run.iter().zip(&heads)) {
+                    if last_head > head || (last_head == head && last >= this) {
+                        let problem = format!("entry {at} is no item, or its key does not ascend");
+                        return Err(damaged("item_key.order", problem));
+                    }
+                    (last, last_head) = (this, head);
+                }
             }
             Ok(())
         })
@@ -167,9 +181,38 @@ impl<D: AsRef<[u8]> + Sync> ItemIndex<D> {
     }
 }
 
+/// The first code that is not above the one before it, or not below `beyond`.
+fn stray(codes: impl Iterator<Item = u16>, beyond: usize) -> Option<u16> {
+    let mut least = 0;
+    for code in codes {
+        if usize::from(code) < least || usize::from(code) >= beyond {
+            return Some(code);
+        }
+        least = usize::from(code) + 1;
+    }
+    None
+}
+
+/// The first bytes of a key as a number, after a short key zeros. Where the heads of two keys
+/// differ, they are in the order of the keys, which decides most comparisons.
+fn head(key: &[u8]) -> u64 {
+    match key.first_chunk() {
+        Some(&first) => u64::from_be_bytes(first),
+        None => key
+            .iter()
+            .rev()
+            .fold(0, |head, &byte| head >> 8 | u64::from(byte) << 56),
+    }
+}
+
 /// Calls `check` for every number below `count`, on all threads; returns the lowest's error.
 fn for_all(count: usize, check: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
-    blocks(count, |mut block| block.try_for_each(&check))
+    blocks(count, |block| {
+        for at in block {
+            check(at)?;
+        }
+        Ok(())
+    })
 }
 
 /// Calls `check` for runs of the numbers below `count`: rayon asks after each call whether

@@ -21,6 +21,7 @@ impl<'a> U32s<'a> {
     }
 
     /// The value at `at`, if there is one.
+    #[inline]
     pub fn get(self, at: usize) -> Option<u32> {
         self.0.get(at).copied().map(u32::from_le_bytes)
     }
@@ -41,6 +42,7 @@ impl<'a> U32s<'a> {
     }
 
     /// The interval `[self[at], self[at + 1])` of an offsets tensor.
+    #[inline]
     pub fn interval(self, at: usize) -> Option<Range<u32>> {
         Some(self.get(at)?..self.get(at.checked_add(1)?)?)
     }
@@ -57,6 +59,7 @@ pub enum Codes<'a> {
 
 impl<'a> Codes<'a> {
     /// The code at `at`, if there is one.
+    #[inline]
     pub fn get(self, at: usize) -> Option<Code> {
         match self {
             Self::U8(codes) => codes.get(at).map(|&code| Code(code.into())),
@@ -78,6 +81,7 @@ impl<'a> Codes<'a> {
     }
 
     /// The codes in `at`, if all of them exist: the children of one node.
+    #[inline]
     pub fn slice(self, at: Range<usize>) -> Option<Self> {
         match self {
             Self::U8(codes) => codes.get(at).map(Self::U8),
@@ -114,6 +118,7 @@ pub struct Level<'a> {
 
 impl Level<'_> {
     /// The children of `node` (at the last level: its ranks).
+    #[inline]
     pub fn children(self, node: u32) -> Option<Range<u32>> {
         match self.first_child {
             Some(offsets) => offsets.interval(node as usize),
@@ -141,11 +146,13 @@ pub(crate) struct Keys<'a> {
 
 impl<'a> Keys<'a> {
     /// The bytes of one key; `None` if the row or its offsets are out of range.
+    #[inline]
     pub(crate) fn get(self, row: usize) -> Option<&'a [u8]> {
         let (start, end) = (self.offset(row)?, self.offset(row.checked_add(1)?)?);
         self.text.get(start..end)
     }
 
+    #[inline]
     pub(crate) fn offset(self, row: usize) -> Option<usize> {
         usize::try_from(u64::from_le_bytes(*self.offsets.get(row)?)).ok()
     }

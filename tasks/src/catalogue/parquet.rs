@@ -1,3 +1,5 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use bytes::Bytes;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -9,6 +11,15 @@ use crate::{Place, Result};
 
 /// Reads a Parquet file, one row an item.
 pub(super) fn read(bytes: &[u8], builder: &mut Builder<'_>) -> Result<()> {
+    // The parquet crate checks most of a file, and panics over some of the rest. Nobody uses a
+    // builder after an error, so what a panic left undone in it does no harm.
+    let done = catch_unwind(AssertUnwindSafe(|| read_rows(bytes, builder)));
+    done.unwrap_or_else(|_| {
+        Err(builder.unreadable("not readable as Parquet: its parts contradict each other"))
+    })
+}
+
+fn read_rows(bytes: &[u8], builder: &mut Builder<'_>) -> Result<()> {
     // The reader wants to own its input.
     let reader = SerializedFileReader::new(Bytes::copy_from_slice(bytes))
         .map_err(|error| builder.unreadable(reason(&error)))?;

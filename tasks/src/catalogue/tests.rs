@@ -70,6 +70,15 @@ fn parquet_reads_lists_numbers_and_gaps() -> Result<()> {
     Ok(())
 }
 
+/// Run with `cargo nextest run -p semid-tasks --features parquet --run-ignored only`.
+#[cfg(feature = "parquet")]
+#[test]
+#[ignore = "writes the binary seed of the fuzz target anew"]
+fn write_seeds() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/seeds/items_parquet");
+    std::fs::write(format!("{folder}/films.parquet"), parquet_file()).expect("writable");
+}
+
 /// Keys 7 and 9; only the first has a title and categories.
 #[cfg(feature = "parquet")]
 fn parquet_file() -> Vec<u8> {
