@@ -29,6 +29,7 @@ mod filter;
 mod logits;
 mod mask;
 mod normalizer;
+mod prefetch;
 mod scorer;
 mod session;
 mod slate;
