@@ -61,8 +61,3 @@ pub use torch::{EpochReport, Losses, RqVae, Trainer};
 
 /// Width of the beam search wherever nothing else is asked for.
 pub const BEAMS: usize = 8;
-
-/// Runs the examples of the README.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;
