@@ -4,13 +4,18 @@
 TORCH = settings=$$(scripts/libtorch.sh) && eval "$$settings"
 ALL = --release --workspace
 
-.PHONY: build demo test bench lint doc imports fuzz
+.PHONY: build demo titles test bench lint doc imports fuzz
 
 build:
 	@$(TORCH) && cargo build $(ALL) --all-targets
 
 demo: build
 	@scripts/demo.sh
+
+# In f32 the weights take six times the memory, and candle reads a prompt several times faster.
+titles: build
+	@cache=$$(python3 -B scripts/smollm.py) && CANDLE_DEQUANTIZE_ALL=1 target/release/examples/titles \
+	  "$$cache/SmolLM2-135M-Instruct/SmolLM2-135M-Instruct.Q4_1.gguf" "$$cache/ml-100k/ml-100k.item"
 
 test:
 	@$(TORCH) && if cargo nextest --version >/dev/null 2>&1; \
