@@ -10,6 +10,8 @@ mod encoder;
 mod map;
 mod output;
 mod progress;
+mod scores;
+mod tree;
 
 use std::process::ExitCode;
 

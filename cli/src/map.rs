@@ -1,7 +1,7 @@
 //! Bytes of a file without reading it whole.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::ops::Deref;
 use std::path::Path;
 
@@ -45,10 +45,15 @@ pub(crate) fn open(path: &Path) -> anyhow::Result<Bytes> {
         file.read_to_end(&mut bytes).with_context(cannot)?;
         return Ok(Bytes::Read(bytes));
     }
+    of(&file).with_context(cannot)
+}
+
+/// Maps an open file.
+pub(crate) fn of(file: &File) -> io::Result<Bytes> {
     // SAFETY: the map is read-only and private. Another process that shortens
     // the file under us would break it; our own writers never change a file in
     // place, they rename a finished one over it.
     #[allow(unsafe_code)]
-    let mapped = unsafe { Mmap::map(&file) };
-    Ok(Bytes::Mapped(mapped.with_context(cannot)?))
+    let mapped = unsafe { Mmap::map(file) };
+    mapped.map(Bytes::Mapped)
 }

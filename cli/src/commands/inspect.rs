@@ -11,8 +11,12 @@ use serde_json::{Value, json};
 use crate::artefact::{beside, open_model};
 use crate::console::Console;
 use crate::map;
+use crate::tree::TreeShape;
 
 /// Say what a file or folder is: an index, a model, embeddings
+///
+/// Of an index it also shows the tree: for each level its nodes, into how many of them the prefixes
+/// before it fan out, and the share of those prefixes whose next code is certain.
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
     /// The file or folder
@@ -27,6 +31,8 @@ struct Report {
     kind: &'static str,
     #[serde(flatten)]
     facts: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tree: Option<TreeShape>,
     manifest: Option<Manifest>,
 }
 
@@ -52,6 +58,7 @@ fn model(path: &Path) -> anyhow::Result<Report> {
     Ok(Report {
         kind: "model",
         facts,
+        tree: None,
         manifest: manifest(&path.join("manifest.json"))?,
     })
 }
@@ -69,6 +76,7 @@ fn file(path: &Path) -> anyhow::Result<Report> {
             Ok(Report {
                 kind: "embeddings",
                 facts,
+                tree: None,
                 manifest,
             })
         }
@@ -97,6 +105,7 @@ fn index_report(index: &ItemIndex<&[u8]>) -> anyhow::Result<Report> {
     Ok(Report {
         kind: "index",
         facts,
+        tree: Some(TreeShape::of(index)?),
         manifest: Some(index.info().manifest.clone()),
     })
 }
@@ -122,6 +131,9 @@ impl fmt::Display for Report {
                 }
                 fact => write!(f, "\n{name}: {}", text(fact))?,
             }
+        }
+        if let Some(tree) = &self.tree {
+            write!(f, "\n{tree}")?;
         }
         if let Some(manifest) = &self.manifest {
             write!(f, "\nmade by: {} {}", manifest.tool, manifest.command)?;

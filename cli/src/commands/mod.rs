@@ -1,7 +1,9 @@
 //! The commands, one file each. A new one is a `mod` line and a line in the list below.
 
+mod bench;
 mod check;
 mod completions;
+mod decode;
 mod embed;
 mod export;
 mod import;
@@ -42,5 +44,7 @@ commands! {
     Import(import::Import),
     Export(export::Export),
     Verify(verify::Verify),
+    Decode(decode::Decode),
+    Bench(bench::Bench),
     Completions(completions::Completions),
 }
