@@ -29,7 +29,7 @@ impl ItemIndex<Vec<u8>> {
     ) -> Result<Self> {
         check_shapes(space, codes, keys, &info)?;
         let name = |item| keys.get(item).to_owned();
-        let tree = Tree::in_order(space, codes, keys.order(), per_path, name)?;
+        let tree = Tree::in_order(space, codes, Some(keys.order()), per_path, name)?;
         let mut tensors = node_tensors(&tree.levels);
         tensors.extend([
             Tensor::u32s("rank_to_item", &tree.rank_to_item),

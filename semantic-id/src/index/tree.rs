@@ -51,21 +51,22 @@ impl Tree {
     /// 2^32 - 1 items, [`Error::CodeOutOfRange`] or [`Error::Padding`] for a path that is none,
     /// and [`Error::SharedPath`] if more than `per_path` items have one.
     pub fn new(space: &CodeSpace, codes: &CodeMatrix, per_path: usize) -> Result<Self> {
-        let items = u32::try_from(codes.len()).map_err(|_| Error::Shape {
-            what: "number of items",
-            got: codes.len(),
-            expected: u32::MAX as usize,
-        })?;
-        let order: Vec<ItemId> = (0..items).map(ItemId).collect();
-        Self::in_order(space, codes, &order, per_path, |item| item.to_string())
+        if u32::try_from(codes.len()).is_err() {
+            return Err(Error::Shape {
+                what: "number of items",
+                got: codes.len(),
+                expected: u32::MAX as usize,
+            });
+        }
+        Self::in_order(space, codes, None, per_path, |item| item.to_string())
     }
 
-    /// [`Tree::new`] with items that share a path in the given order of all items. `name` tells
-    /// what to call an item in an error.
+    /// [`Tree::new`] with items that share a path in the given order of all items, or else by row.
+    /// `name` tells what to call an item in an error.
     pub(super) fn in_order(
         space: &CodeSpace,
         codes: &CodeMatrix,
-        order: &[ItemId],
+        order: Option<&[ItemId]>,
         per_path: usize,
         name: impl Fn(ItemId) -> String,
     ) -> Result<Self> {
@@ -76,12 +77,11 @@ impl Tree {
                 expected: space.levels(),
             });
         }
-        (0..codes.len() as u32)
-            .into_par_iter()
-            .find_map_first(|item| check_path(space, codes, ItemId(item)).err())
-            .map_or(Ok(()), Err)?;
+        for item in 0..codes.len() as u32 {
+            check_path(space, codes, ItemId(item))?;
+        }
         let sorted = Sorted::new(codes, order);
-        let ranked: Vec<ItemId> = (0..order.len()).map(|rank| sorted.item(rank)).collect();
+        let ranked: Vec<ItemId> = (0..codes.len()).map(|rank| sorted.item(rank)).collect();
         let levels = grow(&sorted, codes.levels());
         check_shared(codes, &ranked, &levels, per_path, name)?;
         let mut item_to_rank = vec![[0; 4]; ranked.len()];
@@ -178,7 +178,7 @@ fn check_shared(
 /// faster than rows do and needs no look at the row afterwards.
 struct Sorted<'a> {
     codes: &'a CodeMatrix,
-    order: &'a [ItemId],
+    order: Option<&'a [ItemId]>,
     /// Bits that the codes of each level take.
     widths: Vec<u32>,
     keys: Keys,
@@ -193,19 +193,20 @@ enum Keys {
 }
 
 impl<'a> Sorted<'a> {
-    fn new(codes: &'a CodeMatrix, order: &'a [ItemId]) -> Self {
+    fn new(codes: &'a CodeMatrix, order: Option<&'a [ItemId]>) -> Self {
         let mut widths = vec![0; codes.levels()];
         for path in codes.rows() {
             let both = widths.iter_mut().zip(path);
             both.for_each(|(width, code)| *width = (16 - code.0.leading_zeros()).max(*width));
         }
+        let item = |place: usize| at(order, place as u32);
         let key = |place: usize| {
-            let path = codes.row(order[place]).iter().zip(&widths);
+            let path = codes.row(item(place)).iter().zip(&widths);
             let path = path.fold(0, |key, (code, width)| key << width | u128::from(code.0));
             path << 32 | place as u128
         };
-        let row = |place: &u32| codes.row(order[*place as usize]);
-        let places = 0..order.len();
+        let row = |place: &u32| codes.row(item(*place as usize));
+        let places = 0..codes.len();
         let keys = match widths.iter().sum::<u32>() {
             0..=32 => {
                 let mut keys: Vec<_> = places.map(|place| key(place) as u64).collect();
@@ -218,7 +219,7 @@ impl<'a> Sorted<'a> {
                 Keys::Wide(keys)
             }
             _ => {
-                let mut keys: Vec<_> = (0..order.len() as u32).collect();
+                let mut keys: Vec<_> = (0..codes.len() as u32).collect();
                 keys.par_sort_by(|a, b| row(a).cmp(row(b)));
                 Keys::Places(keys)
             }
@@ -237,7 +238,7 @@ impl<'a> Sorted<'a> {
             Keys::Wide(keys) => keys[rank] as u32,
             Keys::Places(keys) => keys[rank],
         };
-        self.order[place as usize]
+        at(self.order, place)
     }
 
     /// Writes the path of a rank.
@@ -254,9 +255,14 @@ impl<'a> Sorted<'a> {
     }
 }
 
+/// The item at a place in an order, or else of that row.
+fn at(order: Option<&[ItemId]>, place: u32) -> ItemId {
+    order.map_or(ItemId(place), |order| order[place as usize])
+}
+
 /// The nodes of all levels, grown from paths in lexicographic order.
 fn grow(sorted: &Sorted<'_>, levels: usize) -> Vec<Nodes> {
-    let items = sorted.order.len();
+    let items = sorted.codes.len();
     let mut nodes: Vec<Vec<Code>> = vec![Vec::new(); levels];
     let mut first_child: Vec<Vec<[u8; 4]>> = vec![Vec::new(); levels];
     let mut path = vec![Code(0); levels];
