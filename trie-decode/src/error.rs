@@ -34,7 +34,7 @@ pub enum Error {
     },
 
     /// The model failed.
-    #[error("the scorer failed: {0}")]
+    #[error("the scorer failed")]
     Scorer(#[source] Box<dyn std::error::Error + Send + Sync>),
 
     /// A rank that the trie does not have.
