@@ -12,7 +12,8 @@ use proptest::prelude::*;
 use semantic_id::{Code, CodeMatrix, CodeSpace, IndexInfo, ItemId, ItemIndex, ItemKeys};
 use semantic_id::{Manifest, TokenFormat};
 use trie_decode::{
-    Catalog, DecodeSession, Error, Filter, ItemTrie, Phase, SessionParams, TokenMap,
+    BeamParams, BeamSearch, Catalog, DecodeSession, Error, Filter, Hit, ItemTrie, Logits,
+    Normalizer, Phase, Request, Scorer, Scores, Scratch, SessionParams, Step, TokenMap,
 };
 
 type Trie = ItemTrie<Vec<u8>>;
@@ -165,6 +166,32 @@ fn generate(trie: &Arc<Trie>, tokens: &Arc<TokenMap>, draw: usize) -> String {
     trie.index().unwrap().key(item).unwrap().to_owned()
 }
 
+/// Likes all codes alike.
+struct Even(Vec<f32>);
+
+impl Scorer for Even {
+    fn score(
+        &mut self,
+        step: &Step<'_>,
+    ) -> Result<Scores<'_>, Box<dyn std::error::Error + Send + Sync>> {
+        self.0 = vec![0.0; 100 * step.rows().len()];
+        Ok(Scores::level(Logits::F32(&self.0)))
+    }
+}
+
+/// The keys of all items that a beam search of a snapshot finds.
+fn search(trie: &Trie) -> Vec<String> {
+    let params = BeamParams {
+        normalizer: Normalizer::Level,
+        ..BeamParams::default()
+    };
+    let search = BeamSearch::new(trie, None, params.check().unwrap()).unwrap();
+    let requests = [Request::default()];
+    let found = search.run(&mut Even(Vec::new()), &requests, &mut Scratch::default());
+    let key = |hit: &Hit| trie.index().unwrap().key(hit.item).unwrap().to_owned();
+    found.unwrap()[0].hits.iter().map(key).collect()
+}
+
 #[test]
 fn a_reader_sees_one_snapshot_whatever_writers_do() {
     let tokens = Arc::new(TokenMap::ranges(&space(), &[0, 100, 200], 300).unwrap());
@@ -185,6 +212,9 @@ fn a_reader_sees_one_snapshot_whatever_writers_do() {
                         // Even rows are never removed; odd ones have come with a rebuild.
                         assert!((5..=10).contains(&all.len()));
                         assert!(all.contains_key(&generate(&trie, tokens, reads + seed)));
+                        let found = search(&trie);
+                        assert_eq!(found.len(), all.len());
+                        assert!(found.iter().all(|key| all.contains_key(key)));
                         reads += 1;
                     }
                 })
