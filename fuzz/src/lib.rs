@@ -8,10 +8,7 @@
 pub mod rq_vae;
 #[path = "../bodies/semantic_id.rs"]
 pub mod semantic_id;
-<<<<<<< HEAD
 #[path = "../bodies/tasks.rs"]
 pub mod tasks;
-=======
 #[path = "../bodies/trie_decode.rs"]
 pub mod trie_decode;
->>>>>>> handles
