@@ -351,19 +351,19 @@ impl<'a, D: AsRef<[u8]> + Send + Sync> BeamSearch<'a, D> {
         let top = if last { &mut *results } else { &mut *next };
         let penalty = if last { self.penalties[depth] } else { 1.0 };
         for (block, scores) in step_scores[..open].chunks(BLOCK).enumerate() {
-            // Most blocks of later prefixes hold nothing of interest.
-            let best = scores
-                .iter()
-                .fold(f32::NEG_INFINITY, |best, &score| best.max(score));
-            if (prefix.score + best) / penalty < top.floor() {
+            let floor = top.floor() * penalty * SLACK;
+            let matters = |&score: &f32| prefix.score + score >= floor;
+            // Most blocks of later prefixes hold nothing of interest; a sum of flags is found by
+            // vectors, the first of them is not.
+            if !scores.iter().fold(false, |any, score| any | matters(score)) {
                 continue;
             }
             for (at, &score) in (block * BLOCK..).zip(scores) {
                 let node = family.first + at as u32;
-                let score = prefix.score + score;
-                if score == f32::NEG_INFINITY {
+                if !matters(&score) || score == f32::NEG_INFINITY {
                     continue;
                 }
+                let score = prefix.score + score;
                 if last {
                     self.give(
                         score / penalty,
@@ -503,6 +503,9 @@ impl State {
         self.rows = 0;
     }
 }
+
+/// Lowers a floor by more than rounding moves a score.
+const SLACK: f32 = 1.000_001;
 
 /// Scores that are compared together.
 const BLOCK: usize = 16;
