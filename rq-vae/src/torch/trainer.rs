@@ -1,3 +1,5 @@
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 use rand::seq::SliceRandom;
 use semantic_id::{Collisions, LevelStatistics};
@@ -141,8 +143,9 @@ impl Trainer {
         let (held_out, train) = split(&config, embeddings.nrows());
         let train = embeddings.select(Axis(0), &train);
         let train = standardize(train.view(), &standard.0, standard.1);
-        tch::manual_seed(draw(&config, "networks", 0));
+        let turn = seeded(draw(&config, "networks", 0));
         let model = RqVae::new(config.clone(), embeddings.ncols(), device);
+        drop(turn);
         let optimizer = AdamW::new(parameters(&model, &config));
         let state = State {
             data: hash(embeddings),
@@ -184,7 +187,7 @@ impl Trainer {
         }
         let config = self.state.config.clone();
         let epoch = self.state.epochs.len() as u64;
-        tch::manual_seed(draw(&config, "epoch", epoch));
+        let _turn = seeded(draw(&config, "epoch", epoch));
         let items = self.train.size()[0] as usize;
         let order = shuffled(items, config.seed, "shuffle", epoch);
         let mut sums = Tensor::zeros([3], (Kind::Float, self.train.device()));
@@ -432,6 +435,15 @@ fn split(config: &RqVaeConfig, items: usize) -> (Vec<usize>, Vec<usize>) {
     let mut train = train.to_vec();
     train.sort_unstable();
     (held_out.to_vec(), train)
+}
+
+/// Seeds libtorch's generator, of which the whole process has one: trainings in several threads
+/// take turns at it, epoch by epoch, so that none draws from another's seed.
+fn seeded(seed: i64) -> MutexGuard<'static, ()> {
+    static GENERATOR: Mutex<()> = Mutex::new(());
+    let turn = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+    tch::manual_seed(seed);
+    turn
 }
 
 /// A seed for libtorch's own generator.
