@@ -249,7 +249,7 @@ impl<'a, D: AsRef<[u8]> + Send + Sync> Engine<'a, D> {
             None => self.log_sums(&scored, &rows)?,
             Some(given) => shaped("sums given with the logits", given, rows.len())?.to_vec(),
         };
-        self.check(&scored, &rows)?;
+        Self::check(&scored, &rows)?;
         Ok(scored)
     }
 
@@ -357,21 +357,26 @@ impl<'a, D: AsRef<[u8]> + Send + Sync> Engine<'a, D> {
     }
 
     /// The log-probabilities of the children of the row `at`, in place of what was in `out`. Ending
-    /// an ID costs nothing where `end` is no token.
+    /// an ID costs nothing where `end` is no token. False if a logit is no number, or infinite:
+    /// where the model gave its own sums, no other step has looked at it.
     fn log_probabilities(
         &self,
         scored: &Scored<'_, '_>,
         at: usize,
         level: usize,
         out: &mut Vec<f32>,
-    ) {
+    ) -> bool {
         out.clear();
         self.child_logits(scored, at, level, out);
         let log_sum = scored.log_sums[at];
-        // Rounding must not make a child more probable than its parent: the proofs need that.
-        out.iter_mut()
-            .for_each(|logit| *logit = (*logit - log_sum).min(0.0));
+        let mut sound = true;
+        for logit in &mut *out {
+            sound &= *logit < f32::INFINITY;
+            // Rounding must not make a child more probable than its parent: the proofs need that.
+            *logit = (*logit - log_sum).min(0.0);
+        }
         out.resize(scored.families[at].codes.len(), 0.0);
+        sound
     }
 
     /// The log-probabilities of the children of a prefix, in place of what was in `out`: those of
@@ -385,7 +390,9 @@ impl<'a, D: AsRef<[u8]> + Send + Sync> Engine<'a, D> {
         let row = scored.and_then(|scored| Some((scored, scored.find(prefix)?)));
         match row {
             Some((scored, at)) => {
-                self.log_probabilities(scored, at, prefix.depth as usize, out);
+                if !self.log_probabilities(scored, at, prefix.depth as usize, out) {
+                    return Err(scored.bad_logit(at, prefix.request as usize));
+                }
             }
             None => {
                 out.clear();
@@ -421,28 +428,15 @@ impl<'a, D: AsRef<[u8]> + Send + Sync> Engine<'a, D> {
     }
 
     /// Holds that every row has a sum, and says which logit is to blame if one has not.
-    fn check(&self, scored: &Scored<'_, '_>, rows: &[Row<'_>]) -> Result<()> {
+    fn check(scored: &Scored<'_, '_>, rows: &[Row<'_>]) -> Result<()> {
         for (at, (row, &log_sum)) in rows.iter().zip(&scored.log_sums).enumerate() {
             let request = row.request;
             if log_sum == f32::NEG_INFINITY {
                 return Err(Error::NoMass { request, row: at });
             }
-            if log_sum.is_finite() {
-                continue;
+            if !log_sum.is_finite() {
+                return Err(scored.bad_logit(at, request));
             }
-            let logits = scored.row(at);
-            let bad = |&(_, logit): &(usize, f32)| logit.is_nan() || logit == f32::INFINITY;
-            let columns = 0..scored.width;
-            let found = columns
-                .filter_map(|column| Some((column, logits.get(column)?)))
-                .find(bad);
-            let (column, value) = found.unwrap_or((0, log_sum));
-            return Err(Error::BadLogit {
-                request,
-                row: at,
-                column,
-                value,
-            });
         }
         Ok(())
     }
@@ -499,6 +493,27 @@ impl<'s> Scored<'_, 's> {
     fn row(&self, at: usize) -> Logits<'s> {
         let columns = at * self.width..(at + 1) * self.width;
         self.logits.slice(columns).expect("the width was checked")
+    }
+
+    /// The error of a row whose logits or sum are no numbers: the first logit that is none or
+    /// else, the sum that the model gave.
+    fn bad_logit(&self, at: usize, request: usize) -> Error {
+        let logits = self.row(at);
+        let bad = |&(_, logit): &(usize, f32)| logit.is_nan() || logit == f32::INFINITY;
+        let mut columns = (0..self.width).filter_map(|column| Some((column, logits.get(column)?)));
+        match columns.find(bad) {
+            Some((column, value)) => Error::BadLogit {
+                request,
+                row: at,
+                column,
+                value,
+            },
+            None => Error::BadSum {
+                request,
+                row: at,
+                value: self.log_sums[at],
+            },
+        }
     }
 
     /// The place among the rows of a prefix, if it was one of them.

@@ -83,6 +83,20 @@ pub enum Error {
         value: f32,
     },
 
+    /// A sum that a model gave with its logits and that is no finite number.
+    #[error(
+        "request {request}, row {row} of the step: got the normalizing sum {value} with the \
+         logits, expected a finite number"
+    )]
+    BadSum {
+        /// The request of the row.
+        request: usize,
+        /// The row in its step.
+        row: usize,
+        /// The sum.
+        value: f32,
+    },
+
     /// A row in which no token that the normalizer sums over can be.
     #[error(
         "request {request}, row {row} of the step: all logits that the normalizer sums over are \

@@ -2,7 +2,7 @@
 //!
 //! A step reads each logit once. Hardware prefetchers stop at the end of every page of memory,
 //! and the work on what is there does not overlap with the wait for what comes. With the hint a
-//! step takes 0.37 times as long as torch's log-softmax, without it 0.58 times (`benches/README.md`).
+//! step takes 0.38 times as long as torch's log-softmax, without it 0.58 times (`benches/README.md`).
 
 #![expect(
     unsafe_code,

@@ -220,6 +220,39 @@ fn bad_scores_are_told() {
     ));
 }
 
+/// Level logits with sums of the model's own.
+struct Summed(Vec<f32>, f32, [Vec<f32>; 2]);
+
+impl Scorer for Summed {
+    fn score(
+        &mut self,
+        step: &Step<'_>,
+    ) -> Result<Scores<'_>, Box<dyn std::error::Error + Send + Sync>> {
+        let rows = step.rows().len();
+        self.2 = [self.0.repeat(rows), vec![self.1; rows]];
+        let [logits, sums] = &self.2;
+        Ok(Scores::level(Logits::F32(logits)).normalized_by(sums))
+    }
+}
+
+/// A model that sums for itself is held to the same: no other step looks at its logits.
+#[test]
+fn bad_scores_with_sums_are_told() {
+    let trie = square();
+    let search = |logits: &[f32], sum| {
+        let config = BeamParams::default().check().unwrap();
+        let search = BeamSearch::new(&trie, None, config).unwrap();
+        let mut scorer = Summed(logits.to_vec(), sum, Default::default());
+        search.run(&mut scorer, &[Request::default()], &mut Scratch::default())
+    };
+    assert_eq!(search(&[0.0, 1.0], 2.0).unwrap()[0].hits[0].score, -2.0);
+    let error = |logits: &[f32], sum| search(logits, sum).unwrap_err().to_string();
+    for bad in [f32::NAN, f32::INFINITY] {
+        assert!(error(&[0.0, bad], 2.0).contains("row 0 of the step, column 1"));
+        assert!(error(&[0.0, 1.0], bad).contains("normalizing sum"));
+    }
+}
+
 #[test]
 fn an_empty_filter_gives_an_empty_answer() {
     let trie = square();
