@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use semantic_id::{ItemId, SemanticId};
 
 use crate::best_first::{Found, Frontier};
-use crate::engine::{Engine, Prefix, Scored};
+use crate::engine::{Engine, Family, Prefix, Scored};
 use crate::top::{Candidate, Key, Top};
 use crate::{Error, Filter, ItemTrie, Normalizer, Result, Scorer, TokenMap};
 
@@ -314,7 +314,7 @@ impl<'a, D: AsRef<[u8]> + Send + Sync> BeamSearch<'a, D> {
     fn expand(
         &self,
         prefixes: &[Prefix],
-        scored: Option<&Scored<'_, '_>>,
+        scored: Option<&Scored<'a, '_>>,
         filter: Option<&Filter>,
         beams: usize,
         state: &mut State,
@@ -323,22 +323,22 @@ impl<'a, D: AsRef<[u8]> + Send + Sync> BeamSearch<'a, D> {
         for at in 0..state.live.len() {
             let place = state.live[at];
             let prefix = &prefixes[place as usize];
-            self.engine
-                .step_scores(scored, prefix, &mut state.step_scores)?;
-            self.offer(prefix, place, filter, state)?;
+            let family = (self.engine).step_scores(scored, prefix, &mut state.step_scores)?;
+            self.offer(prefix, family, place, filter, state)?;
         }
         Ok(())
     }
 
+    /// Offers the children of the prefix at a place, whose scores are in the state.
     fn offer(
         &self,
         prefix: &Prefix,
+        family: Family<'_>,
         place: u32,
         filter: Option<&Filter>,
         state: &mut State,
     ) -> Result<()> {
         let engine = &self.engine;
-        let family = engine.children(prefix)?;
         let depth = prefix.depth as usize + 1;
         let last = depth == engine.depth();
         let open = family.codes.len() - usize::from(family.ends);

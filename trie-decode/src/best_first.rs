@@ -112,15 +112,14 @@ impl<'a, D: AsRef<[u8]> + Send + Sync> Engine<'a, D> {
     /// Adds the children of a prefix that may be given.
     pub(crate) fn look_into(
         &self,
-        scored: Option<&Scored<'_, '_>>,
+        scored: Option<&Scored<'a, '_>>,
         prefix: &Prefix,
         place: u32,
         (filter, penalties): (Option<&Filter>, &Penalties),
         frontier: &mut Frontier,
     ) -> Result<()> {
         let mut scores = Vec::new();
-        self.step_scores(scored, prefix, &mut scores)?;
-        let family = self.children(prefix)?;
+        let family = self.step_scores(scored, prefix, &mut scores)?;
         let depth = prefix.depth as usize + 1;
         for (at, score) in scores.iter().enumerate() {
             let node = family.first + at as u32;

@@ -379,27 +379,25 @@ impl<'a, D: AsRef<[u8]> + Send + Sync> Engine<'a, D> {
         sound
     }
 
-    /// The log-probabilities of the children of a prefix, in place of what was in `out`: those of
-    /// its row or, if its next code is certain, 0.
+    /// The children of a prefix, and their log-probabilities in place of what was in `out`: those
+    /// of its row or, if its next code is certain, 0.
     pub(crate) fn step_scores(
         &self,
-        scored: Option<&Scored<'_, '_>>,
+        scored: Option<&Scored<'a, '_>>,
         prefix: &Prefix,
         out: &mut Vec<f32>,
-    ) -> Result<()> {
+    ) -> Result<Family<'a>> {
         let row = scored.and_then(|scored| Some((scored, scored.find(prefix)?)));
-        match row {
-            Some((scored, at)) => {
-                if !self.log_probabilities(scored, at, prefix.depth as usize, out) {
-                    return Err(scored.bad_logit(at, prefix.request as usize));
-                }
-            }
-            None => {
-                out.clear();
-                out.resize(self.children(prefix)?.codes.len(), 0.0);
-            }
+        let Some((scored, at)) = row else {
+            let family = self.children(prefix)?;
+            out.clear();
+            out.resize(family.codes.len(), 0.0);
+            return Ok(family);
+        };
+        match self.log_probabilities(scored, at, prefix.depth as usize, out) {
+            true => Ok(scored.families[at]),
+            false => Err(scored.bad_logit(at, prefix.request as usize)),
         }
-        Ok(())
     }
 
     /// Where the codes of a level are among the columns.
@@ -485,7 +483,7 @@ pub(crate) struct Scored<'a, 's> {
     /// The column of `end`.
     end: Option<usize>,
     first: u32,
-    pub(crate) families: Vec<Family<'a>>,
+    families: Vec<Family<'a>>,
     log_sums: Vec<f32>,
 }
 

@@ -173,7 +173,7 @@ impl<'a, D: AsRef<[u8]> + Send + Sync> StochasticSearch<'a, D> {
     fn draw(
         &self,
         prefixes: &[Prefix],
-        scored: Option<&Scored<'_, '_>>,
+        scored: Option<&Scored<'a, '_>>,
         request: &SampleRequest<'_>,
         beam: &mut Vec<Drawn>,
     ) -> Result<()> {
@@ -183,8 +183,7 @@ impl<'a, D: AsRef<[u8]> + Send + Sync> StochasticSearch<'a, D> {
         let mut scores = Vec::new();
         for parent in prefix_drawn {
             let prefix = &prefixes[parent.place as usize];
-            self.engine.step_scores(scored, prefix, &mut scores)?;
-            let family = self.engine.children(prefix)?;
+            let family = self.engine.step_scores(scored, prefix, &mut scores)?;
             let depth = prefix.depth as usize + 1;
             let mut generator = self.generator(request, depth, prefix.node);
             let mut children = Vec::new();
