@@ -77,20 +77,29 @@ impl Tree {
                 expected: space.levels(),
             });
         }
-        for item in 0..codes.len() as u32 {
-            check_path(space, codes, ItemId(item))?;
+        let largest = largest(codes);
+        // Padding is beyond its codebook too, so most catalogues need no look at single paths.
+        if largest
+            .iter()
+            .zip(space.sizes())
+            .any(|(code, &size)| u32::from(code.0) >= size)
+        {
+            let mut items = (0..codes.len() as u32).map(ItemId);
+            items.try_for_each(|item| check_path(space, codes, item))?;
         }
-        let sorted = Sorted::new(codes, order);
-        let ranked: Vec<ItemId> = (0..codes.len()).map(|rank| sorted.item(rank)).collect();
-        let levels = grow(&sorted, codes.levels());
-        check_shared(codes, &ranked, &levels, per_path, name)?;
-        let mut item_to_rank = vec![[0; 4]; ranked.len()];
-        for (rank, item) in (0_u32..).zip(&ranked) {
+        let sorted = Sorted::new(codes, order, &largest);
+        let levels = grow(&sorted, &largest);
+        check_shared(&sorted, &levels, per_path, name)?;
+        let mut rank_to_item = vec![[0; 4]; codes.len()];
+        let mut item_to_rank = vec![[0; 4]; codes.len()];
+        for (rank, at_rank) in (0_u32..).zip(&mut rank_to_item) {
+            let item = sorted.item(rank as usize);
+            *at_rank = item.0.to_le_bytes();
             item_to_rank[item.index()] = rank.to_le_bytes();
         }
         Ok(Self {
             levels,
-            rank_to_item: ranked.iter().map(|item| item.0.to_le_bytes()).collect(),
+            rank_to_item,
             item_to_rank,
         })
     }
@@ -123,6 +132,16 @@ impl Tree {
     }
 }
 
+/// The largest code of each level.
+fn largest(codes: &CodeMatrix) -> Vec<Code> {
+    let mut largest = vec![Code(0); codes.levels()];
+    for path in codes.rows() {
+        let both = largest.iter_mut().zip(path);
+        both.for_each(|(largest, code)| *largest = (*largest).max(*code));
+    }
+    largest
+}
+
 /// Holds that a path is one code or more, each in its codebook, and then only padding.
 fn check_path(space: &CodeSpace, codes: &CodeMatrix, item: ItemId) -> Result<()> {
     let path = codes.row(item);
@@ -148,8 +167,7 @@ fn check_path(space: &CodeSpace, codes: &CodeMatrix, item: ItemId) -> Result<()>
 
 /// Holds that no leaf has more than `per_path` ranks.
 fn check_shared(
-    codes: &CodeMatrix,
-    ranked: &[ItemId],
+    sorted: &Sorted<'_>,
     levels: &[Nodes],
     per_path: usize,
     name: impl Fn(ItemId) -> String,
@@ -163,12 +181,13 @@ fn check_shared(
     else {
         return Ok(());
     };
-    let items = &ranked[crowd.start as usize..crowd.end as usize];
+    let mut items = crowd.clone().map(|rank| sorted.item(rank as usize));
+    let path = sorted.codes.row(sorted.item(crowd.start as usize));
     Err(Error::SharedPath {
-        path: codes.row(items[0]).iter().copied().collect(),
-        items: items.len(),
+        path: path.iter().copied().collect(),
+        items: crowd.len(),
         per_path,
-        keys: items.iter().take(3).map(|item| name(*item)).collect(),
+        keys: items.by_ref().take(3).map(name).collect(),
     })
 }
 
@@ -193,34 +212,32 @@ enum Keys {
 }
 
 impl<'a> Sorted<'a> {
-    fn new(codes: &'a CodeMatrix, order: Option<&'a [ItemId]>) -> Self {
-        let mut widths = vec![0; codes.levels()];
-        for path in codes.rows() {
-            let both = widths.iter_mut().zip(path);
-            both.for_each(|(width, code)| *width = (16 - code.0.leading_zeros()).max(*width));
-        }
-        let item = |place: usize| at(order, place as u32);
-        let key = |place: usize| {
-            let path = codes.row(item(place)).iter().zip(&widths);
-            let path = path.fold(0, |key, (code, width)| key << width | u128::from(code.0));
-            path << 32 | place as u128
-        };
-        let row = |place: &u32| codes.row(item(*place as usize));
+    fn new(codes: &'a CodeMatrix, order: Option<&'a [ItemId]>, largest: &[Code]) -> Self {
+        let widths: Vec<u32> = largest
+            .iter()
+            .map(|code| 16 - code.0.leading_zeros())
+            .collect();
+        let row = |place: usize| codes.row(at(order, place as u32));
+        let codes_of = |place| row(place).iter().map(|code| code.0).zip(&widths);
         let places = 0..codes.len();
         let keys = match widths.iter().sum::<u32>() {
             0..=32 => {
-                let mut keys: Vec<_> = places.map(|place| key(place) as u64).collect();
+                let pack = |key, (code, width): (u16, _)| key << width | u64::from(code);
+                let key = |place| codes_of(place).fold(0, pack) << 32 | place as u64;
+                let mut keys: Vec<_> = places.map(key).collect();
                 keys.sort_unstable();
                 Keys::Narrow(keys)
             }
             33..=96 => {
+                let pack = |key, (code, width): (u16, _)| key << width | u128::from(code);
+                let key = |place| codes_of(place).fold(0, pack) << 32 | place as u128;
                 let mut keys: Vec<_> = places.map(key).collect();
                 keys.sort_unstable();
                 Keys::Wide(keys)
             }
             _ => {
                 let mut keys: Vec<_> = (0..codes.len() as u32).collect();
-                keys.par_sort_by(|a, b| row(a).cmp(row(b)));
+                keys.par_sort_by_key(|&place| row(place as usize));
                 Keys::Places(keys)
             }
         };
@@ -241,17 +258,33 @@ impl<'a> Sorted<'a> {
         at(self.order, place)
     }
 
-    /// Writes the path of a rank.
-    fn path(&self, rank: usize, path: &mut [Code]) {
-        let mut key = match &self.keys {
-            Keys::Narrow(keys) => u128::from(keys[rank]),
-            Keys::Wide(keys) => keys[rank],
-            Keys::Places(_) => return path.copy_from_slice(self.codes.row(self.item(rank))),
-        } >> 32;
-        for (code, &width) in path.iter_mut().zip(&self.widths).rev() {
-            *code = Code((key & ((1 << width) - 1)) as u16);
-            key >>= width;
+    /// Makes the path of the rank before this one, if there is one, the path of this rank.
+    /// Returns how many codes at its start stay.
+    fn advance(&self, rank: usize, path: &mut [Code]) -> usize {
+        let (key, before) = match &self.keys {
+            Keys::Narrow(keys) => (
+                keys[rank].into(),
+                rank.checked_sub(1).map(|r| keys[r].into()),
+            ),
+            Keys::Wide(keys) => (keys[rank], rank.checked_sub(1).map(|r| keys[r])),
+            Keys::Places(_) => {
+                let row = self.codes.row(self.item(rank));
+                let same = path.iter().zip(row).take_while(|(a, b)| a == b).count();
+                path.copy_from_slice(row);
+                return if rank == 0 { 0 } else { same };
+            }
+        };
+        let mut key: u128 = key >> 32;
+        let mut change = before.map_or(u128::MAX, |before: u128| key ^ before >> 32);
+        for level in (0..path.len()).rev() {
+            if change == 0 {
+                return level + 1;
+            }
+            path[level] = Code((key & ((1 << self.widths[level]) - 1)) as u16);
+            key >>= self.widths[level];
+            change >>= self.widths[level];
         }
+        0
     }
 }
 
@@ -261,42 +294,59 @@ fn at(order: Option<&[ItemId]>, place: u32) -> ItemId {
 }
 
 /// The nodes of all levels, grown from paths in lexicographic order.
-fn grow(sorted: &Sorted<'_>, levels: usize) -> Vec<Nodes> {
+fn grow(sorted: &Sorted<'_>, largest: &[Code]) -> Vec<Nodes> {
     let items = sorted.codes.len();
-    let mut nodes: Vec<Vec<Code>> = vec![Vec::new(); levels];
-    let mut first_child: Vec<Vec<[u8; 4]>> = vec![Vec::new(); levels];
+    let levels = largest.len();
+    let mut codes: Vec<NodeCodes> = Vec::with_capacity(levels);
+    let mut first_child: Vec<Vec<[u8; 4]>> = Vec::with_capacity(levels);
+    let mut most = 1_usize;
+    for code in largest {
+        most = most.saturating_mul(code.index() + 1).min(items);
+        codes.push(NodeCodes::new(*code, most));
+        first_child.push(Vec::with_capacity(most + 1));
+    }
     let mut path = vec![Code(0); levels];
-    let mut last: Vec<Code> = Vec::new();
     for rank in 0..items {
-        sorted.path(rank, &mut path);
-        let known = last.iter().zip(&path).take_while(|(a, b)| a == b).count();
-        for level in known..levels {
+        for level in sorted.advance(rank, &mut path)..levels {
             // Its first child, or rank, is what comes next there.
-            let next = nodes.get(level + 1).map_or(rank, Vec::len) as u32;
+            let next = codes.get(level + 1).map_or(rank, NodeCodes::len) as u32;
             first_child[level].push(next.to_le_bytes());
-            nodes[level].push(path[level]);
+            codes[level].push(path[level]);
         }
-        last.clone_from(&path);
     }
     for (level, first_child) in first_child.iter_mut().enumerate() {
-        let end = nodes.get(level + 1).map_or(items, Vec::len) as u32;
+        let end = codes.get(level + 1).map_or(items, NodeCodes::len) as u32;
         first_child.push(end.to_le_bytes());
     }
-    let shared = nodes[levels - 1].len() < items;
-    let nodes = nodes.into_iter().zip(first_child).enumerate();
-    let whole = |(level, (codes, first_child)): (usize, (Vec<Code>, _))| Nodes {
-        codes: NodeCodes::new(codes),
+    let shared = codes[levels - 1].len() < items;
+    let nodes = codes.into_iter().zip(first_child).enumerate();
+    let whole = |(level, (codes, first_child))| Nodes {
+        codes,
         first_child: (level + 1 < levels || shared).then_some(first_child),
     };
     nodes.map(whole).collect()
 }
 
 impl NodeCodes {
-    fn new(codes: Vec<Code>) -> Self {
-        if codes.iter().all(|code| code.0 < 256) {
-            Self::U8(codes.iter().map(|code| code.0 as u8).collect())
-        } else {
-            Self::U16(codes.iter().map(|code| code.0.to_le_bytes()).collect())
+    fn new(largest: Code, capacity: usize) -> Self {
+        match largest.0 {
+            0..256 => Self::U8(Vec::with_capacity(capacity)),
+            _ => Self::U16(Vec::with_capacity(capacity)),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::U8(codes) => codes.len(),
+            Self::U16(codes) => codes.len(),
+        }
+    }
+
+    /// Adds a code that is no larger than the largest.
+    fn push(&mut self, code: Code) {
+        match self {
+            Self::U8(codes) => codes.push(code.0 as u8),
+            Self::U16(codes) => codes.push(code.0.to_le_bytes()),
         }
     }
 }
