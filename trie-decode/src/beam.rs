@@ -224,6 +224,7 @@ impl<'a, D: AsRef<[u8]> + Send + Sync> BeamSearch<'a, D> {
     ///
     /// [`Error::Foreign`] for a filter of another trie, [`Error::Scorer`] if the model failed,
     /// [`Error::Shape`], [`Error::BadLogit`] and [`Error::NoMass`] for scores that are none,
+    /// [`Error::NoItem`] if no first code can be,
     /// [`Error::Setting`] if they do not go with the normalizer, and [`Error::Index`] if the file
     /// is damaged.
     pub fn run(

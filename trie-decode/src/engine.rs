@@ -302,13 +302,31 @@ impl<'a, D: AsRef<[u8]> + Send + Sync> Engine<'a, D> {
                     let runs = self.runs.iter().filter_map(|run| logits.slice(run.clone()));
                     runs.for_each(|run| run.copy_to(buffer));
                 }
-                Level => self.level_logits(scored, at, level, buffer),
+                Level => match self.whole_level(scored, at, level) {
+                    Some(logits) => return logits.log_sum_exp(),
+                    None => self.level_logits(scored, at, level, buffer),
+                },
                 ValidChildren => self.child_logits(scored, at, level, buffer),
             }
             Logits::F32(buffer).log_sum_exp()
         };
         let rows = (0..rows.len()).into_par_iter();
         Ok(rows.map_init(Vec::new, sum).collect())
+    }
+
+    /// The logits of all codes of a level, if they are in one run and `end` is not beside it.
+    fn whole_level<'s>(
+        &self,
+        scored: &Scored<'_, 's>,
+        at: usize,
+        level: usize,
+    ) -> Option<Logits<'s>> {
+        match self.window(scored.columns, level) {
+            LevelTokens::Range { first, codes } if scored.end.is_none() => scored
+                .row(at)
+                .slice(first as usize..(first + codes) as usize),
+            _ => None,
+        }
     }
 
     /// Appends the logits of all codes of a level, and that of `end`.
@@ -394,10 +412,18 @@ impl<'a, D: AsRef<[u8]> + Send + Sync> Engine<'a, D> {
             out.resize(family.codes.len(), 0.0);
             return Ok(family);
         };
-        match self.log_probabilities(scored, at, prefix.depth as usize, out) {
-            true => Ok(scored.families[at]),
-            false => Err(scored.bad_logit(at, prefix.request as usize)),
+        let request = prefix.request as usize;
+        if !self.log_probabilities(scored, at, prefix.depth as usize, out) {
+            return Err(scored.bad_logit(at, request));
         }
+        if prefix.depth == 0 && out.iter().all(|&score| score == f32::NEG_INFINITY) {
+            return Err(Error::NoItem {
+                request,
+                row: at,
+                children: out.len(),
+            });
+        }
+        Ok(scored.families[at])
     }
 
     /// Where the codes of a level are among the columns.

@@ -109,6 +109,21 @@ pub enum Error {
         row: usize,
     },
 
+    /// A first step that leaves no item possible. Deeper down, a prefix whose children cannot be
+    /// is a dead end, and gives no item.
+    #[error(
+        "request {request}, row {row} of the step: the logits of all {children} first codes are \
+         -inf, so no item can be; expected at least one number among them"
+    )]
+    NoItem {
+        /// The request of the row.
+        request: usize,
+        /// The row in its step.
+        row: usize,
+        /// First codes that any item has.
+        children: usize,
+    },
+
     /// A setting that is out of range, or does not go with the others.
     #[error("{name}: got {got}, expected {expected}")]
     Setting {

@@ -149,11 +149,13 @@ impl<E: Element> WithSimd for LogSumExp<'_, E> {
             }
             sum.add(block);
         }
-        let mut last = [f32::NEG_INFINITY; LANES];
-        for (slot, value) in last.iter_mut().zip(rest) {
-            *slot = value.single();
+        if !rest.is_empty() {
+            let mut last = [f32::NEG_INFINITY; LANES];
+            for (slot, value) in last.iter_mut().zip(rest) {
+                *slot = value.single();
+            }
+            sum.add(&[last]);
         }
-        sum.add(&[last]);
         sum.ln()
     }
 }
@@ -211,17 +213,20 @@ impl Powers {
 
     /// The logarithm of the sum: NaN if a value was NaN or infinite, `-inf` without any mass.
     fn ln(&self) -> f32 {
-        let bad = self.bits.iter().any(|&bits| bits > f32::INFINITY.to_bits());
+        let most = self.bits.iter().fold(0, |most, &bits| bits.max(most));
+        let bad = most > f32::INFINITY.to_bits();
         match self.base {
             _ if bad || self.base == f32::INFINITY => f32::NAN,
             f32::NEG_INFINITY => f32::NEG_INFINITY,
             base => {
-                self.sums
-                    .iter()
-                    .map(|&sum| f64::from(sum))
-                    .sum::<f64>()
-                    .ln() as f32
-                    + base
+                let mut total = [0.0_f64; 8];
+                for sums in self.sums.as_chunks::<8>().0 {
+                    total
+                        .iter_mut()
+                        .zip(sums)
+                        .for_each(|(total, &sum)| *total += f64::from(sum));
+                }
+                total.iter().sum::<f64>().ln() as f32 + base
             }
         }
     }

@@ -202,6 +202,41 @@ fn impossible_codes_give_fewer_hits() {
 }
 
 #[test]
+fn a_first_step_without_any_item_is_an_error() {
+    let space = CodeSpace::uniform(2, 2).unwrap();
+    let codes = CodeMatrix::new([1, 0, 1, 1].map(Code).to_vec(), 2).unwrap();
+    let trie = ItemTrie::of_codes(space, &codes, 1).unwrap();
+    let run = |normalizer, logits: &[f32]| {
+        let params = BeamParams {
+            normalizer,
+            ..BeamParams::default()
+        };
+        let search = BeamSearch::new(&trie, None, params.check()?)?;
+        let mut scorer = Constant(logits.to_vec(), Vec::new());
+        search.run(&mut scorer, &[Request::default()], &mut Scratch::default())
+    };
+    let error = run(Normalizer::Level, &[0.0, f32::NEG_INFINITY]).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::NoItem {
+                request: 0,
+                row: 0,
+                children: 1
+            }
+        ),
+        "{error}"
+    );
+    // The second step's dead end is none of the first.
+    assert_eq!(
+        run(Normalizer::Level, &[f32::NEG_INFINITY, 0.0]).unwrap()[0]
+            .hits
+            .len(),
+        1
+    );
+}
+
+#[test]
 fn bad_scores_are_told() {
     let level = Normalizer::Level;
     let message = |logits: &[f32]| search(level, logits).unwrap_err().to_string();
