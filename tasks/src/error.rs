@@ -76,6 +76,14 @@ pub enum Error {
         /// What is wrong with them.
         source: semantic_id::Error,
     },
+
+    /// Histories that cannot be, or cannot be split as was asked for.
+    #[error("histories: {0}")]
+    Histories(String),
+
+    /// The temporary file of the events that do not fit into memory failed.
+    #[error("the temporary file of events: {0}")]
+    Spill(#[source] std::io::Error),
 }
 
 /// The result of this crate's operations.

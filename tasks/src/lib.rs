@@ -21,6 +21,12 @@
 
 mod catalogue;
 mod error;
+mod events;
+mod histories;
 
 pub use catalogue::{Catalogue, Cleaning, ItemFormat, ItemOptions};
 pub use error::{Error, Place, Result};
+pub use events::Event;
+pub use histories::{
+    Histories, HistoriesBuilder, HistoryOptions, Leakage, Part, Split, UnknownItems, UserId,
+};

@@ -1,0 +1,342 @@
+use std::collections::HashMap;
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write};
+use std::ops::Range;
+use std::path::PathBuf;
+
+use indexmap::IndexSet;
+use semantic_id::{ItemId, ItemKeys};
+use tempfile::SpooledTempFile;
+
+use super::{Histories, Part};
+use crate::{Error, Event, Place, Result};
+
+/// How histories are built.
+#[derive(Debug, Clone)]
+pub struct HistoryOptions {
+    /// What becomes of events with items that the catalogue does not have.
+    pub unknown_items: UnknownItems,
+    /// How many bytes of events are held in memory (21 each) before they go to a temporary file.
+    pub memory: usize,
+    /// The folder of that file; it has no name there and is gone with the process.
+    pub folder: PathBuf,
+}
+
+impl Default for HistoryOptions {
+    /// Unknown items are an error; 64 MiB, and the system's folder for temporary files.
+    fn default() -> Self {
+        Self {
+            unknown_items: UnknownItems::Error,
+            memory: 64 << 20,
+            folder: std::env::temp_dir(),
+        }
+    }
+}
+
+/// What becomes of events with items that the catalogue does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownItems {
+    /// The first is an error.
+    Error,
+    /// They are left out and counted.
+    Skip,
+}
+
+/// Takes events in any order and makes them [`Histories`].
+///
+/// Events are put into their places by a distribution sort: while they come, they are counted by
+/// user and written down in order, beyond a budget to a temporary file; then all places are known,
+/// and one pass over the file puts each event straight into its user's row of the result. A row
+/// is sorted by time, equal times by the order of the files. So nothing needs to be merged, and
+/// memory is the result's, the budget's and 36 bytes and the key a user.
+/// `O(E log(longest row) + U log U)`.
+#[derive(Debug)]
+pub struct HistoriesBuilder<'a> {
+    items: HashMap<&'a str, ItemId>,
+    catalogue: usize,
+    unknown_items: UnknownItems,
+    unknown_skipped: u64,
+    /// Users in the order in which they came.
+    users: IndexSet<Box<str>>,
+    /// For each of them the number of events in each part.
+    counts: Vec<[u32; 3]>,
+    events: BufWriter<SpooledTempFile>,
+    len: usize,
+    /// Whether events have times, and ratings: the first event says.
+    has: Option<[bool; 2]>,
+    has_parts: bool,
+}
+
+impl<'a> HistoriesBuilder<'a> {
+    /// A builder for events with the items of one catalogue.
+    pub fn new(items: &'a ItemKeys, options: HistoryOptions) -> Self {
+        let rows = (0..items.len() as u32).map(ItemId);
+        let events = tempfile::spooled_tempfile_in(options.memory, options.folder);
+        Self {
+            items: items.iter().zip(rows).collect(),
+            catalogue: items.len(),
+            unknown_items: options.unknown_items,
+            unknown_skipped: 0,
+            users: IndexSet::new(),
+            counts: Vec::new(),
+            events: BufWriter::new(events),
+            len: 0,
+            has: None,
+            has_parts: false,
+        }
+    }
+
+    /// Adds an event.
+    ///
+    /// # Errors
+    ///
+    /// If its item is unknown (and these are not skipped), if it lacks a time or a rating that
+    /// earlier events have or has one that they lack, if its rating is not finite, or if the
+    /// temporary file cannot be written.
+    pub fn push(&mut self, event: Event<'_>) -> Result<()> {
+        let (unit, number) = ("event", self.len as u64 + self.unknown_skipped + 1);
+        self.add("events", Place { unit, number }, Part::Train, event)
+    }
+
+    pub(crate) fn add(
+        &mut self,
+        file: &str,
+        place: Place,
+        part: Part,
+        event: Event<'_>,
+    ) -> Result<()> {
+        let bad = |problem| Error::Record {
+            file: file.to_owned(),
+            place,
+            problem,
+        };
+        let Some(&item) = self.items.get(event.item) else {
+            if self.unknown_items == UnknownItems::Error {
+                let problem = format!(
+                    "the item {:?} is not in the catalogue; skip unknown items, or add it",
+                    event.item
+                );
+                return Err(bad(problem));
+            }
+            self.unknown_skipped += 1;
+            return Ok(());
+        };
+        self.check(&event).map_err(bad)?;
+        let user = self.user(event.user).map_err(bad)?;
+        let counts = &mut self.counts[user as usize];
+        if counts.iter().map(|&count| u64::from(count)).sum::<u64>() == u64::from(u32::MAX) {
+            return Err(bad(format!(
+                "more than 2^32 - 1 events of {:?}",
+                event.user
+            )));
+        }
+        counts[part as usize] += 1;
+        let event = Row {
+            user,
+            part: part as u8,
+            item,
+            micros: event.micros.unwrap_or_default(),
+            rating: event.rating.unwrap_or_default(),
+        };
+        self.len += 1;
+        event.write(&mut self.events).map_err(Error::Spill)
+    }
+
+    fn check(&mut self, event: &Event<'_>) -> std::result::Result<(), String> {
+        if event.rating.is_some_and(|rating| !rating.is_finite()) {
+            return Err(format!("the rating {:?} is not finite", event.rating));
+        }
+        let has = [event.micros.is_some(), event.rating.is_some()];
+        let expected = *self.has.get_or_insert(has);
+        for (what, (has, expected)) in ["time", "rating"].iter().zip(has.iter().zip(expected)) {
+            match (has, expected) {
+                (false, true) => return Err(format!("no {what}, but the events before have one")),
+                (true, false) => return Err(format!("a {what}, but the events before have none")),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn user(&mut self, key: &str) -> std::result::Result<u32, String> {
+        let user = match self.users.get_index_of(key) {
+            Some(user) => user,
+            None => {
+                self.counts.push([0; 3]);
+                self.users.insert_full(key.into()).0
+            }
+        };
+        u32::try_from(user).map_err(|_| "more than 2^32 users".to_owned())
+    }
+
+    /// The histories of all events given.
+    ///
+    /// # Errors
+    ///
+    /// If there are none, or the temporary file cannot be read.
+    pub fn finish(self) -> Result<Histories> {
+        let order = by_key(&self.users);
+        let users = ItemKeys::new(order.iter().map(|&user| &self.users[user]))
+            .map_err(|_| Error::Histories("there are no events".into()))?;
+        drop((self.users, self.items));
+
+        let mut offsets = vec![0];
+        let mut next = vec![[0; 3]; order.len()];
+        let mut at = 0;
+        for &user in &order {
+            for (next, count) in next[user].iter_mut().zip(self.counts[user]) {
+                *next = at;
+                at += count as usize;
+            }
+            offsets.push(at);
+        }
+
+        let [has_times, has_ratings] = self.has.unwrap_or_default();
+        let mut rows = Rows {
+            items: vec![ItemId(0); self.len],
+            times: has_times.then(|| vec![0; self.len]),
+            ratings: has_ratings.then(|| vec![0.0; self.len]),
+        };
+        let mut file = reread(self.events).map_err(Error::Spill)?;
+        for _ in 0..self.len {
+            let row = Row::read(&mut file).map_err(Error::Spill)?;
+            let next = &mut next[row.user as usize][row.part as usize];
+            rows.put(*next, &row);
+            *next += 1;
+        }
+
+        let mut scratch = Scratch::default();
+        for (&user, &start) in order.iter().zip(&offsets) {
+            let mut start = start;
+            for end in next[user] {
+                rows.sort(start..end, &mut scratch);
+                start = end;
+            }
+        }
+        for time in rows.times.iter_mut().flatten() {
+            *time = time.div_euclid(1_000_000);
+        }
+        let ends = |&user: &usize| {
+            let [train, valid, _] = self.counts[user];
+            [train, train + valid]
+        };
+        Ok(Histories {
+            users,
+            offsets,
+            items: rows.items,
+            times: rows.times,
+            ratings: rows.ratings,
+            given: self.has_parts.then(|| order.iter().map(ends).collect()),
+            catalogue: self.catalogue,
+            unknown_skipped: self.unknown_skipped,
+        })
+    }
+}
+
+/// The places of the users in ascending order of their keys: of numbers, if all are.
+fn by_key(users: &IndexSet<Box<str>>) -> Vec<usize> {
+    let number = |user: &usize| users[*user].parse::<u64>().ok();
+    let mut order: Vec<usize> = (0..users.len()).collect();
+    if order.iter().all(|user| number(user).is_some()) {
+        order.sort_unstable_by_key(|user| (number(user), &users[*user]));
+    } else {
+        order.sort_unstable_by_key(|user| &users[*user]);
+    }
+    order
+}
+
+fn reread(events: BufWriter<SpooledTempFile>) -> io::Result<impl BufRead> {
+    let mut file = events
+        .into_inner()
+        .map_err(io::IntoInnerError::into_error)?;
+    file.rewind()?;
+    Ok(BufReader::with_capacity(1 << 20, file))
+}
+
+/// An event between reading and sorting.
+struct Row {
+    user: u32,
+    part: u8,
+    item: ItemId,
+    micros: i64,
+    rating: f32,
+}
+
+impl Row {
+    fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        out.write_all(&self.user.to_le_bytes())?;
+        out.write_all(&[self.part])?;
+        out.write_all(&self.item.0.to_le_bytes())?;
+        out.write_all(&self.micros.to_le_bytes())?;
+        out.write_all(&self.rating.to_le_bytes())
+    }
+
+    fn read(input: &mut impl Read) -> io::Result<Self> {
+        Ok(Self {
+            user: u32::from_le_bytes(array(input)?),
+            part: u8::from_le_bytes(array(input)?),
+            item: ItemId(u32::from_le_bytes(array(input)?)),
+            micros: i64::from_le_bytes(array(input)?),
+            rating: f32::from_le_bytes(array(input)?),
+        })
+    }
+}
+
+fn array<const N: usize>(input: &mut impl Read) -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    input.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The events of all users, one array a field.
+struct Rows {
+    items: Vec<ItemId>,
+    times: Option<Vec<i64>>,
+    ratings: Option<Vec<f32>>,
+}
+
+/// Working memory of [`Rows::sort`].
+#[derive(Default)]
+struct Scratch {
+    order: Vec<u32>,
+    items: Vec<ItemId>,
+    times: Vec<i64>,
+    ratings: Vec<f32>,
+}
+
+impl Rows {
+    fn put(&mut self, at: usize, row: &Row) {
+        self.items[at] = row.item;
+        if let Some(times) = &mut self.times {
+            times[at] = row.micros;
+        }
+        if let Some(ratings) = &mut self.ratings {
+            ratings[at] = row.rating;
+        }
+    }
+
+    /// Sorts some events by time; those of one time keep their order.
+    fn sort(&mut self, range: Range<usize>, scratch: &mut Scratch) {
+        let Some(times) = &mut self.times else {
+            return;
+        };
+        let times = &mut times[range.clone()];
+        if times.is_sorted() {
+            return;
+        }
+        let Scratch { order, .. } = scratch;
+        order.clear();
+        order.extend(0..times.len() as u32);
+        order.sort_by_key(|&at| times[at as usize]);
+        permute(times, order, &mut scratch.times);
+        permute(&mut self.items[range.clone()], order, &mut scratch.items);
+        if let Some(ratings) = &mut self.ratings {
+            permute(&mut ratings[range], order, &mut scratch.ratings);
+        }
+    }
+}
+
+fn permute<T: Copy>(values: &mut [T], order: &[u32], scratch: &mut Vec<T>) {
+    scratch.clear();
+    scratch.extend(order.iter().map(|&at| values[at as usize]));
+    values.copy_from_slice(scratch);
+}
