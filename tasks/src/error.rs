@@ -77,6 +77,13 @@ pub enum Error {
         source: semantic_id::Error,
     },
 
+    /// A ladder of rewards with a number that is none.
+    #[error("ladder of rewards: got {got}, expected finite numbers")]
+    Ladder {
+        /// The number.
+        got: f64,
+    },
+
     /// Histories that cannot be, or cannot be split as was asked for.
     #[error("histories: {0}")]
     Histories(String),

@@ -20,11 +20,15 @@
 //! ```
 
 mod catalogue;
+mod draw;
 mod error;
 mod events;
 mod histories;
+pub mod metrics;
+pub mod rewards;
 
 pub use catalogue::{Catalogue, Cleaning, ItemFormat, ItemOptions};
+pub use draw::Draw;
 pub use error::{Error, Place, Result};
 pub use events::Event;
 pub use histories::{

@@ -104,7 +104,7 @@ fn flatten(value: Value, text: &mut Text) {
 }
 
 /// serde_json's message, with the column alone: the line is ours to say.
-fn reason(error: &serde_json::Error) -> String {
+pub(crate) fn reason(error: &serde_json::Error) -> String {
     let message = error.to_string();
     let message = message.split(" at line ").next().unwrap_or_default();
     format!("column {}: {message}", error.column())

@@ -18,6 +18,7 @@ use column::Column;
 
 pub use clean::Cleaning;
 pub use format::ItemFormat;
+pub(crate) use json::reason;
 
 /// Names under which the field knows the same thing; the first is ours.
 const SAME: [&[&str]; 3] = [

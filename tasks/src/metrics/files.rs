@@ -1,0 +1,300 @@
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Visitor};
+
+use super::{Items, List};
+use crate::{Error, Part, Place, Result};
+
+/// Whom a system is asked to recommend to, and what would be right.
+#[derive(Debug, Clone)]
+pub struct Truth {
+    /// In order of their keys, so that no figure depends on that of the file.
+    users: Vec<User>,
+    without: usize,
+}
+
+/// A user with at least one true item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The user's key.
+    pub key: String,
+    /// The rows of the true items, ascending and distinct.
+    pub targets: Vec<u32>,
+    /// Events that a recommendation may be made from, where the file tells.
+    pub history: Option<u64>,
+}
+
+/// A line of the truth.
+#[derive(serde::Deserialize)]
+struct TruthLine<'a> {
+    #[serde(borrow)]
+    user: Key<'a>,
+    #[serde(borrow)]
+    items: Option<Vec<Key<'a>>>,
+    #[serde(borrow)]
+    valid: Option<Vec<Key<'a>>>,
+    #[serde(borrow)]
+    test: Option<Vec<Key<'a>>>,
+    train_end: Option<u64>,
+    valid_end: Option<u64>,
+}
+
+impl Truth {
+    /// Reads JSONL, a line a user: the `split.jsonl` of a corpus, of which `part` is taken, or
+    /// `{"user", "items": [keys]}`. `file` is its name, for errors. Users without a true item are
+    /// counted and left out.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Record`] for a line that is none of these or has the user of another line,
+    /// [`Error::Format`] if there is no user with a true item.
+    pub fn read(file: &str, bytes: &[u8], part: Part, items: &mut Items<'_>) -> Result<Self> {
+        let mut users = Vec::new();
+        let mut without = 0;
+        each_line(file, bytes, |place, line: TruthLine<'_>| {
+            let (of_part, history) = match part {
+                Part::Train => (None, None),
+                Part::Valid => (line.valid, line.train_end),
+                Part::Test => (line.test, line.valid_end),
+            };
+            let Some(keys) = line.items.or(of_part) else {
+                return Err(bad(
+                    file,
+                    place,
+                    "expected a field `valid` or `test`, or `items`",
+                ));
+            };
+            let mut targets: Vec<u32> = keys.iter().map(|key| items.row(&key.0)).collect();
+            targets.sort_unstable();
+            targets.dedup();
+            let key = line.user.0.into_owned();
+            users.push((
+                User {
+                    key,
+                    targets,
+                    history,
+                },
+                place,
+            ));
+            Ok(())
+        })?;
+        users.sort_by(|(a, _), (b, _)| a.key.cmp(&b.key));
+        if let Some([first, second]) = users.array_windows().find(|[a, b]| a.0.key == b.0.key) {
+            return Err(twice(file, second.1, &first.0.key, first.1));
+        }
+        let all = users.len();
+        let users: Vec<User> = users.into_iter().map(|(user, _)| user).collect();
+        let users: Vec<User> = users
+            .into_iter()
+            .filter(|user| !user.targets.is_empty())
+            .collect();
+        without += all - users.len();
+        if users.is_empty() {
+            return Err(Error::Format {
+                file: file.to_owned(),
+                problem: format!("none of its {all} users has a true item"),
+            });
+        }
+        Ok(Self { users, without })
+    }
+
+    /// The users, in order of their keys.
+    pub fn users(&self) -> &[User] {
+        &self.users
+    }
+
+    /// Users that were left out because they have no true item.
+    pub fn without_targets(&self) -> usize {
+        self.without
+    }
+}
+
+/// What a system recommended to the users of a truth.
+#[derive(Debug, Clone)]
+pub struct Predictions {
+    lists: Vec<List>,
+    missing: usize,
+    others: usize,
+}
+
+/// A line of the predictions.
+#[derive(serde::Deserialize)]
+struct PredictionLine<'a> {
+    #[serde(borrow)]
+    user: Key<'a>,
+    #[serde(borrow)]
+    items: Option<Vec<Key<'a>>>,
+    #[serde(borrow)]
+    ids: Option<Vec<Key<'a>>>,
+    scores: Option<Vec<f64>>,
+}
+
+impl Predictions {
+    /// Reads JSONL, a line a user: `{"user", "items": [keys]}` or, if there is an index,
+    /// `{"user", "ids": ["<a_1><b_2>", ...]}`, best first; `"scores"` may be there. An ID that no
+    /// item has is a miss. Users that the truth lacks are counted and left out.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Record`] for a line that is neither, with scores that do not fit, or with the user
+    /// of another line; [`Error::Format`] if no user is in the truth.
+    pub fn read(file: &str, bytes: &[u8], truth: &Truth, items: &mut Items<'_>) -> Result<Self> {
+        let users = truth.users();
+        let mut lists = vec![List::default(); users.len()];
+        let mut places: Vec<Option<Place>> = vec![None; users.len()];
+        let mut others = 0;
+        each_line(file, bytes, |place, line: PredictionLine<'_>| {
+            let list = list(&line, items).map_err(|problem| bad(file, place, problem))?;
+            let key = &*line.user.0;
+            let Ok(user) = users.binary_search_by(|user| user.key.as_str().cmp(key)) else {
+                others += 1;
+                return Ok(());
+            };
+            if let Some(first) = places[user].replace(place) {
+                return Err(twice(file, place, key, first));
+            }
+            lists[user] = list;
+            Ok(())
+        })?;
+        let missing = places.iter().filter(|place| place.is_none()).count();
+        if missing == users.len() {
+            return Err(Error::Format {
+                file: file.to_owned(),
+                problem: format!(
+                    "none of its {others} users is among the {} of the truth, as {:?}",
+                    users.len(),
+                    users[0].key
+                ),
+            });
+        }
+        Ok(Self {
+            lists,
+            missing,
+            others,
+        })
+    }
+
+    /// The list of each user of the truth, in that order; empty if there is none.
+    pub fn lists(&self) -> &[List] {
+        &self.lists
+    }
+
+    /// Each user's list, and the rows of their true items, as [`super::Scores`] takes them.
+    pub fn paired<'a>(&'a self, truth: &'a Truth) -> Vec<(&'a List, &'a [u32])> {
+        let targets = truth.users.iter().map(|user| &*user.targets);
+        self.lists.iter().zip(targets).collect()
+    }
+
+    /// Users of the truth without a line.
+    pub fn missing_users(&self) -> usize {
+        self.missing
+    }
+
+    /// Lines of users that the truth lacks.
+    pub fn other_users(&self) -> usize {
+        self.others
+    }
+}
+
+fn list(line: &PredictionLine<'_>, items: &mut Items<'_>) -> std::result::Result<List, String> {
+    let list = match (&line.items, &line.ids) {
+        (Some(keys), None) => {
+            let rows: Vec<u32> = keys.iter().map(|key| items.row(&key.0)).collect();
+            List::of_items(&rows)
+        }
+        (None, Some(_)) if !items.has_index() => {
+            return Err("got semantic IDs; give the index that they are of".to_owned());
+        }
+        (None, Some(ids)) => {
+            let entries = ids.iter().map(|id| items.rows_of_id(&id.0));
+            let entries: semantic_id::Result<Vec<_>> = entries.collect();
+            List::new(entries.map_err(|error| error.to_string())?)
+        }
+        _ => return Err("expected either a field `items` or a field `ids`".to_owned()),
+    };
+    let Some(scores) = &line.scores else {
+        return Ok(list);
+    };
+    if scores.len() != list.len() {
+        return Err(format!(
+            "got {} scores for {} entries",
+            scores.len(),
+            list.len()
+        ));
+    }
+    match scores.array_windows().position(|[a, b]| a < b) {
+        Some(at) => Err(format!(
+            "score {} is higher than the one before it; expected the best first",
+            at + 2
+        )),
+        None => Ok(list),
+    }
+}
+
+/// Reads one JSON object a line; blank lines are passed over.
+fn each_line<'a, T: Deserialize<'a>>(
+    file: &str,
+    bytes: &'a [u8],
+    mut take: impl FnMut(Place, T) -> Result<()>,
+) -> Result<()> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    for (line, number) in bytes.split(|&byte| byte == b'\n').zip(1..) {
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        let place = Place::line(number);
+        let line = serde_json::from_slice(line)
+            .map_err(|error| bad(file, place, crate::catalogue::reason(&error)))?;
+        take(place, line)?;
+    }
+    Ok(())
+}
+
+fn bad(file: &str, place: Place, problem: impl Into<String>) -> Error {
+    Error::Record {
+        file: file.to_owned(),
+        place,
+        problem: problem.into(),
+    }
+}
+
+fn twice(file: &str, place: Place, user: &str, first: Place) -> Error {
+    let problem = format!("user {user:?} has a line already, {first}; expected one a user");
+    bad(file, place, problem)
+}
+
+/// A key or an ID: a string, or an integer as other tools write keys.
+struct Key<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct OfKey;
+
+        impl<'de> Visitor<'de> for OfKey {
+            type Value = Key<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or an integer")
+            }
+
+            fn visit_borrowed_str<E>(self, key: &'de str) -> std::result::Result<Key<'de>, E> {
+                Ok(Key(key.into()))
+            }
+
+            fn visit_str<E>(self, key: &str) -> std::result::Result<Key<'de>, E> {
+                Ok(Key(key.to_owned().into()))
+            }
+
+            fn visit_u64<E>(self, key: u64) -> std::result::Result<Key<'de>, E> {
+                Ok(Key(key.to_string().into()))
+            }
+
+            fn visit_i64<E>(self, key: i64) -> std::result::Result<Key<'de>, E> {
+                Ok(Key(key.to_string().into()))
+            }
+        }
+
+        deserializer.deserialize_any(OfKey)
+    }
+}
