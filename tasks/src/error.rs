@@ -84,6 +84,10 @@ pub enum Error {
         got: f64,
     },
 
+    /// A text that the tokenizer cannot spell.
+    #[error("the tokenizer failed: {0}")]
+    Tokenizer(String),
+
     /// Histories that cannot be, or cannot be split as was asked for.
     #[error("histories: {0}")]
     Histories(String),
@@ -91,6 +95,45 @@ pub enum Error {
     /// The temporary file of the events that do not fit into memory failed.
     #[error("the temporary file of events: {0}")]
     Spill(#[source] std::io::Error),
+
+    /// A recipe that cannot be built.
+    #[error("recipe: {0}")]
+    Recipe(String),
+
+    /// An index file that is damaged.
+    #[error(transparent)]
+    Index(#[from] semantic_id::Error),
+
+    /// Templates that cannot be used: all that is wrong in a file.
+    #[error("{}", lines(.0))]
+    Templates(Vec<crate::Finding>),
+
+    /// A template that failed on a sample.
+    #[error("rendering a template: {0}")]
+    Render(String),
+
+    /// A locale without builtin templates.
+    #[error("there are no builtin templates for the locale {locale:?}; there are {known}")]
+    UnknownLocale {
+        /// What was asked for.
+        locale: String,
+        /// The locales that there are.
+        known: String,
+    },
+
+    /// A task that is not there.
+    #[error("there is no task {task:?}; there are {known}")]
+    UnknownTask {
+        /// What was asked for.
+        task: String,
+        /// The tasks that there are.
+        known: String,
+    },
+}
+
+fn lines(findings: &[crate::Finding]) -> String {
+    let lines: Vec<_> = findings.iter().map(ToString::to_string).collect();
+    lines.join("\n")
 }
 
 /// The result of this crate's operations.

@@ -20,17 +20,28 @@
 //! ```
 
 mod catalogue;
+pub mod corpus;
 mod draw;
 mod error;
 mod events;
+pub mod generators;
 mod histories;
+mod input;
+mod row;
+mod side;
+mod template;
 pub mod metrics;
 pub mod rewards;
+pub mod tokens;
 
-pub use catalogue::{Catalogue, Cleaning, ItemFormat, ItemOptions};
+pub use catalogue::{Catalogue, Cleaning, CleaningSteps, ItemFormat, ItemOptions};
 pub use draw::Draw;
 pub use error::{Error, Place, Result};
-pub use events::Event;
+pub use events::{Event, EventFormat, EventOptions};
 pub use histories::{
     Histories, HistoriesBuilder, HistoryOptions, Leakage, Part, Split, UnknownItems, UserId,
 };
+pub use input::Input;
+pub use row::{Provenance, Row, Target};
+pub use side::{SideRecord, SideText, SideTexts};
+pub use template::{Finding, Side, Slot, Template, Templates, Text, Values};
