@@ -4,7 +4,7 @@
 TORCH = settings=$$(scripts/libtorch.sh) && eval "$$settings"
 ALL = --release --workspace
 
-.PHONY: build demo titles test bench lint doc imports fuzz
+.PHONY: build demo titles test bench lint doc imports fixtures fuzz
 
 build:
 	@$(TORCH) && cargo build $(ALL) --all-targets
@@ -36,6 +36,11 @@ doc:
 
 imports:
 	@scripts/check_imports.sh
+
+# The committed fixtures are what their generators make.
+fixtures:
+	@python3 -B fixtures/decode/make.py
+	@git diff --exit-code --stat -- fixtures/decode
 
 fuzz:
 	@if [ -f fuzz/Cargo.toml ]; then cargo build --release --manifest-path fuzz/Cargo.toml; fi
