@@ -11,16 +11,19 @@ use crate::{Error, Part, Place, Result};
 pub struct Truth {
     /// In order of their keys, so that no figure depends on that of the file.
     users: Vec<User>,
-    without: usize,
+    /// Those without a true item.
+    idle: Vec<User>,
 }
 
-/// A user with at least one true item.
+/// A user of a truth.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
     /// The user's key.
     pub key: String,
     /// The rows of the true items, ascending and distinct.
     pub targets: Vec<u32>,
+    /// The rows of all events that training does not see.
+    pub held_out: Vec<u32>,
     /// Events that a recommendation may be made from, where the file tells.
     pub history: Option<u64>,
 }
@@ -42,75 +45,69 @@ struct TruthLine<'a> {
 
 impl Truth {
     /// Reads JSONL, a line a user: the `split.jsonl` of a corpus, of which `part` is taken, or
-    /// `{"user", "items": [keys]}`. `file` is its name, for errors. Users without a true item are
-    /// counted and left out.
+    /// `{"user", "items": [keys]}`. `file` is its name, for errors.
     ///
     /// # Errors
     ///
     /// [`Error::Record`] for a line that is none of these or has the user of another line,
-    /// [`Error::Format`] if there is no user with a true item.
+    /// [`Error::Format`] if no user has a true item.
     pub fn read(file: &str, bytes: &[u8], part: Part, items: &mut Items<'_>) -> Result<Self> {
         let mut users = Vec::new();
-        let mut without = 0;
         each_line(file, bytes, |place, line: TruthLine<'_>| {
+            let mut rows = |keys: &Option<Vec<Key<'_>>>| -> Option<Vec<u32>> {
+                let keys = keys.as_ref()?.iter();
+                Some(keys.map(|key| items.row(&key.0)).collect())
+            };
+            let parts = [rows(&line.items), rows(&line.valid), rows(&line.test)];
+            let held_out = parts.iter().flatten().flatten().copied().collect();
+            let [all, valid, test] = parts;
             let (of_part, history) = match part {
                 Part::Train => (None, None),
-                Part::Valid => (line.valid, line.train_end),
-                Part::Test => (line.test, line.valid_end),
+                Part::Valid => (valid, line.train_end),
+                Part::Test => (test, line.valid_end),
             };
-            let Some(keys) = line.items.or(of_part) else {
-                return Err(bad(
-                    file,
-                    place,
-                    "expected a field `valid` or `test`, or `items`",
-                ));
-            };
-            let mut targets: Vec<u32> = keys.iter().map(|key| items.row(&key.0)).collect();
+            let mut targets = all.or(of_part).ok_or_else(|| {
+                let problem = "expected a field `valid` and a field `test`, or `items`";
+                bad(file, place, problem)
+            })?;
             targets.sort_unstable();
             targets.dedup();
-            let key = line.user.0.into_owned();
-            users.push((
-                User {
-                    key,
-                    targets,
-                    history,
-                },
-                place,
-            ));
+            let user = User {
+                key: line.user.0.into_owned(),
+                targets,
+                held_out,
+                history,
+            };
+            users.push((user, place));
             Ok(())
         })?;
         users.sort_by(|(a, _), (b, _)| a.key.cmp(&b.key));
         if let Some([first, second]) = users.array_windows().find(|[a, b]| a.0.key == b.0.key) {
             return Err(twice(file, second.1, &first.0.key, first.1));
         }
-        let all = users.len();
-        let users: Vec<User> = users.into_iter().map(|(user, _)| user).collect();
-        let users: Vec<User> = users
-            .into_iter()
-            .filter(|user| !user.targets.is_empty())
-            .collect();
-        without += all - users.len();
+        let users = users.into_iter().map(|(user, _)| user);
+        let (users, idle): (Vec<_>, Vec<_>) = users.partition(|user| !user.targets.is_empty());
         if users.is_empty() {
             return Err(Error::Format {
                 file: file.to_owned(),
-                problem: format!("none of its {all} users has a true item"),
+                problem: format!("none of its {} users has a true item", idle.len()),
             });
         }
-        Ok(Self { users, without })
+        Ok(Self { users, idle })
     }
 
-    /// The users, in order of their keys.
+    /// The users with a true item, in order of their keys.
     pub fn users(&self) -> &[User] {
         &self.users
     }
 
-    /// Users that were left out because they have no true item.
-    pub fn without_targets(&self) -> usize {
-        self.without
+    /// The users without a true item, in order of their keys.
+    pub fn idle(&self) -> &[User] {
+        &self.idle
     }
 }
 
-/// What a system recommended to the users of a truth.
+/// What a system recommended to the users of a truth that have a true item.
 #[derive(Debug, Clone)]
 pub struct Predictions {
     lists: Vec<List>,
@@ -138,7 +135,7 @@ impl Predictions {
     /// # Errors
     ///
     /// [`Error::Record`] for a line that is neither, with scores that do not fit, or with the user
-    /// of another line; [`Error::Format`] if no user is in the truth.
+    /// of another line; [`Error::Format`] if it has none of the users.
     pub fn read(file: &str, bytes: &[u8], truth: &Truth, items: &mut Items<'_>) -> Result<Self> {
         let users = truth.users();
         let mut lists = vec![List::default(); users.len()];
@@ -159,12 +156,11 @@ impl Predictions {
         })?;
         let missing = places.iter().filter(|place| place.is_none()).count();
         if missing == users.len() {
+            let (got, known, such) = (others, users.len(), &users[0].key);
             return Err(Error::Format {
                 file: file.to_owned(),
                 problem: format!(
-                    "none of its {others} users is among the {} of the truth, as {:?}",
-                    users.len(),
-                    users[0].key
+                    "none of its {got} users is among the {known} of the truth, such as {such:?}"
                 ),
             });
         }
@@ -175,7 +171,7 @@ impl Predictions {
         })
     }
 
-    /// The list of each user of the truth, in that order; empty if there is none.
+    /// The list of each user, in the truth's order; empty if there is none.
     pub fn lists(&self) -> &[List] {
         &self.lists
     }
@@ -186,12 +182,12 @@ impl Predictions {
         self.lists.iter().zip(targets).collect()
     }
 
-    /// Users of the truth without a line.
+    /// Users without a line.
     pub fn missing_users(&self) -> usize {
         self.missing
     }
 
-    /// Lines of users that the truth lacks.
+    /// Lines of users that the truth lacks, or has no true item for.
     pub fn other_users(&self) -> usize {
         self.others
     }

@@ -35,6 +35,7 @@ mod list;
 mod scores;
 mod significance;
 mod slices;
+mod training;
 
 pub use exposure::Exposure;
 pub use files::{Predictions, Truth, User};
@@ -44,3 +45,4 @@ pub use list::List;
 pub use scores::{Metric, Scores};
 pub use significance::{Comparison, Difference};
 pub use slices::{BINS, TokenColdness, bin, slices};
+pub use training::Training;

@@ -7,8 +7,9 @@ use rayon::prelude::*;
 use super::Scores;
 use crate::Draw;
 
-/// What one unit of a score is as an integer: so sums are exact in any order, and those that are
-/// equal compare so. Scores are from 0 to 1, so 2^27 users fit.
+/// A score of 1 as an integer, so that sums are the same in any order. Scores are from 0 to 1, so
+/// 2^27 users fit. Rounding moves a sum by less than one for each user; sums that are as near count
+/// as equal.
 const UNIT: f64 = (1_u64 << 36) as f64;
 
 /// How two systems are compared by the same users' scores.
@@ -51,6 +52,7 @@ impl Comparison {
     pub fn of(&self, system: &Scores, other: &Scores) -> Vec<Difference> {
         let pairs = Pairs::new(system, other);
         let totals = pairs.sum(|_| 1);
+        let slack = pairs.users as i64;
         let redrawn = self.redrawn(&pairs);
         let swapped = self.swapped(&pairs);
         let mean = |sum: i64| sum as f64 / UNIT / pairs.users.max(1) as f64;
@@ -58,12 +60,12 @@ impl Comparison {
             .map(|metric| {
                 let mut sums: Vec<i64> = redrawn.iter().map(|sums| sums[metric]).collect();
                 sums.sort_unstable();
-                let far = |sums: &&Vec<i64>| sums[metric].abs() >= totals[metric].abs();
+                let far = |sums: &&Vec<i64>| sums[metric].abs() + slack >= totals[metric].abs();
                 let far = swapped.iter().filter(far).count();
                 Difference {
                     mean: mean(totals[metric]),
                     interval: percentiles(&sums).map(mean),
-                    p_bootstrap: two_sided(&sums),
+                    p_bootstrap: two_sided(&sums, slack),
                     p: far as f64 / swapped.len() as f64,
                     p_holm: 1.0,
                 }
@@ -201,9 +203,9 @@ fn percentiles(sorted: &[i64]) -> [i64; 2] {
 }
 
 /// Twice the smaller of the shares of ascending numbers up to 0 and from 0 on.
-fn two_sided(sorted: &[i64]) -> f64 {
-    let below = sorted.partition_point(|&sum| sum <= 0);
-    let above = sorted.len() - sorted.partition_point(|&sum| sum < 0);
+fn two_sided(sorted: &[i64], slack: i64) -> f64 {
+    let below = sorted.partition_point(|&sum| sum <= slack);
+    let above = sorted.len() - sorted.partition_point(|&sum| sum < -slack);
     let share = (below.min(above) + 1) as f64 / (sorted.len() + 1) as f64;
     (2.0 * share).min(1.0)
 }

@@ -1,4 +1,4 @@
-use semantic_id::{CodeMatrix, ItemId};
+use semantic_id::CodeMatrix;
 
 use super::{List, Metric, Scores};
 
@@ -101,8 +101,8 @@ impl TokenColdness {
     /// # Panics
     ///
     /// If there is no such row.
-    pub fn depth(&self, row: ItemId) -> usize {
-        self.depth[row.index()].into()
+    pub fn depth(&self, row: usize) -> usize {
+        self.depth[row].into()
     }
 
     /// Whether each code of an ID was seen at its level.
@@ -110,7 +110,7 @@ impl TokenColdness {
     /// # Panics
     ///
     /// If there is no such row.
-    pub fn all_seen(&self, row: ItemId) -> bool {
-        self.all_seen[row.index()]
+    pub fn all_seen(&self, row: usize) -> bool {
+        self.all_seen[row]
     }
 }
