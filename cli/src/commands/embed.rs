@@ -106,6 +106,7 @@ impl Embed {
         let options = ItemOptions {
             format: self.format,
             key: self.key.clone(),
+            ..ItemOptions::default()
         };
         let file = self.items.display().to_string();
         Ok(Catalogue::read(&file, bytes, &options)?)

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use semantic_id::{ItemId, ItemKeys};
 
 use super::record::{Record, Text};
-use super::{Catalogue, Cleaning, Column};
+use super::{Catalogue, Cleaning, CleaningSteps, Column, ItemOptions};
 use crate::{Error, Place, Result};
 
 /// The usual names of the field with the key, in lower case, first choice first.
@@ -27,18 +27,20 @@ pub(super) struct Builder<'a> {
     places: Vec<Place>,
     columns: Vec<Column>,
     column_of: HashMap<String, usize>,
+    steps: CleaningSteps,
     cleaning: Cleaning,
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(file: &'a str, key_field: Option<&str>) -> Self {
+    pub(super) fn new(file: &'a str, options: &ItemOptions) -> Self {
         Self {
             file,
-            key_field: key_field.map(str::to_owned),
+            key_field: options.key.clone(),
             keys: Vec::new(),
             places: Vec::new(),
             columns: Vec::new(),
             column_of: HashMap::new(),
+            steps: options.cleaning,
             cleaning: Cleaning::default(),
         }
     }
@@ -86,7 +88,9 @@ impl<'a> Builder<'a> {
 
     fn push_text(&mut self, item: ItemId, name: String, text: Text) {
         self.cleaning.nested_skipped += usize::from(text.has_nested);
-        let parts = text.parts.iter().map(|part| self.cleaning.clean(part));
+        let steps = self.steps;
+        let parts = text.parts.iter();
+        let parts = parts.map(|part| self.cleaning.clean(part, steps));
         let parts: Vec<_> = parts.filter(|part| !part.is_empty()).collect();
         if parts.is_empty() {
             return;

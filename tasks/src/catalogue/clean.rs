@@ -1,3 +1,31 @@
+use std::borrow::Cow;
+
+/// Which steps of cleaning texts go through; all, unless said otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CleaningSteps {
+    /// HTML entities (`&eacute;`, `&#39;`) are decoded.
+    pub entities: bool,
+    /// White space is made single spaces, with none at the ends.
+    pub space: bool,
+}
+
+impl CleaningSteps {
+    /// Texts as they are in the file.
+    pub const NONE: Self = Self {
+        entities: false,
+        space: false,
+    };
+}
+
+impl Default for CleaningSteps {
+    fn default() -> Self {
+        Self {
+            entities: true,
+            space: true,
+        }
+    }
+}
+
 /// How many texts were changed while a catalogue was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cleaning {
@@ -11,14 +39,20 @@ pub struct Cleaning {
 
 impl Cleaning {
     /// The clean form of a text; empty if it says nothing.
-    pub(super) fn clean(&mut self, text: &str) -> String {
-        let decoded = html_escape::decode_html_entities(text);
-        let clean = decoded.split_whitespace().collect::<Vec<_>>().join(" ");
-        self.entities_decoded += usize::from(decoded != text);
-        self.space_normalized += usize::from(clean != decoded);
-        match clean.bytes().all(|byte| byte == b'.' || byte == b' ') {
+    pub(super) fn clean(&mut self, text: &str, steps: CleaningSteps) -> String {
+        let mut clean = Cow::Borrowed(text);
+        if steps.entities {
+            clean = html_escape::decode_html_entities(text);
+            self.entities_decoded += usize::from(clean != text);
+        }
+        if steps.space {
+            let spaced = clean.split_whitespace().collect::<Vec<_>>().join(" ");
+            self.space_normalized += usize::from(spaced != clean);
+            clean = spaced.into();
+        }
+        match clean.chars().all(|c| c == '.' || c.is_whitespace()) {
             true => String::new(),
-            false => clean,
+            false => clean.into_owned(),
         }
     }
 }

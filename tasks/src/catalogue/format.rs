@@ -3,6 +3,7 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value};
 
+use crate::input::plain_name;
 use crate::{Error, Result};
 
 /// The formats of items files.
@@ -32,7 +33,8 @@ impl ItemFormat {
 
     /// Tells the format by the first bytes, and by the ending where these are not enough.
     pub(super) fn detect(file: &str, bytes: &[u8]) -> Result<Self> {
-        let ends_in = |ending: &str| file.to_ascii_lowercase().ends_with(ending);
+        let name = plain_name(file);
+        let ends_in = |ending: &str| name.ends_with(ending);
         let unknown = |problem: &str| Error::Format {
             file: file.to_owned(),
             problem: format!("{problem}; the formats are {}", Self::names()),
@@ -42,7 +44,6 @@ impl ItemFormat {
         match text.first() {
             None => Err(unknown("the file is empty")),
             _ if bytes.starts_with(b"PAR1") => Ok(Self::Parquet),
-            _ if bytes.starts_with(b"\x1f\x8b") => Err(unknown("it is compressed; gunzip it")),
             Some(b'{') if ends_in(".jsonl") || ends_in(".ndjson") => Ok(Self::Jsonl),
             Some(b'{') if is_record(first_line) => Ok(Self::Jsonl),
             Some(b'{') => Ok(Self::LcRec),
@@ -63,7 +64,8 @@ fn is_record(line: &[u8]) -> bool {
         .is_ok_and(|object| !object.values().all(Value::is_object))
 }
 
-fn is_recbole_header(line: &[u8]) -> bool {
+/// Whether a line is tab-separated cells of `name:type`.
+pub(crate) fn is_recbole_header(line: &[u8]) -> bool {
     const TYPES: [&str; 4] = ["token", "token_seq", "float", "float_seq"];
     std::str::from_utf8(line).is_ok_and(|line| {
         line.trim_end().split('\t').all(|cell| {

@@ -12,13 +12,19 @@ mod tests;
 
 use semantic_id::{ItemId, ItemKeys};
 
+use crate::input::decompressed;
 use crate::{Error, Result};
 use builder::Builder;
 use column::Column;
 
-pub use clean::Cleaning;
+pub use clean::{Cleaning, CleaningSteps};
 pub use format::ItemFormat;
+
+pub(crate) use format::is_recbole_header;
 pub(crate) use json::reason;
+#[cfg(feature = "parquet")]
+pub(crate) use parquet::reason as parquet_reason;
+pub(crate) use table::{check_names, csv_reason};
 
 /// Names under which the field knows the same thing; the first is ours.
 const SAME: [&[&str]; 3] = [
@@ -36,12 +42,14 @@ pub struct ItemOptions {
     /// file, else the first there is of `item_id`, `id`, `parent_asin`, `asin`,
     /// `key`, `sku`, `product_id`, `movieid`, in any case of letters.
     pub key: Option<String>,
+    /// What is done to texts.
+    pub cleaning: CleaningSteps,
 }
 
 /// The items that there are: for each a key and its text fields, as far as it has them.
 ///
-/// Texts are cleaned as they are read: HTML entities decoded, white space made
-/// single spaces, lists joined by `", "`. A text of nothing but white space and
+/// Texts are cleaned as they are read, as [`ItemOptions::cleaning`] says: HTML
+/// entities decoded, white space made single spaces. Lists are joined by `", "`. A text of nothing but white space and
 /// full stops (LC-Rec writes `"."` for a missing one) is missing. Numbers and
 /// booleans are kept as texts; nested objects are left out and counted.
 ///
@@ -54,7 +62,8 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// Reads an items file. `file` is its name, for its ending and for errors.
+    /// Reads an items file, which may be compressed by gzip or zstd. `file` is
+    /// its name, for its ending and for errors.
     ///
     /// Items keep the order of the file, but for LC-Rec files whose keys are all
     /// integers: these follow the numbers, as the rows of their embeddings do.
@@ -64,12 +73,13 @@ impl Catalogue {
     /// If the format cannot be told, a record cannot be read or has no key, two
     /// items have one key, or there is no item. `O(bytes + N log N)`.
     pub fn read(file: &str, bytes: &[u8], options: &ItemOptions) -> Result<Self> {
-        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        let mut builder = Builder::new(file, options);
+        let plain = decompressed(bytes).map_err(|error| builder.unreadable(error.to_string()))?;
+        let bytes = plain.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&plain);
         let format = match options.format {
             Some(format) => format,
             None => ItemFormat::detect(file, bytes)?,
         };
-        let mut builder = Builder::new(file, options.key.as_deref());
         match format {
             ItemFormat::Jsonl => json::read_lines(bytes, &mut builder)?,
             ItemFormat::LcRec => json::read_lc_rec(bytes, &mut builder)?,

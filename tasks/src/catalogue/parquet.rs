@@ -59,6 +59,6 @@ fn flatten(value: &Field, text: &mut Text) {
     }
 }
 
-fn reason(error: &ParquetError) -> String {
+pub(crate) fn reason(error: &ParquetError) -> String {
     format!("not readable as Parquet: {error}")
 }

@@ -1,10 +1,11 @@
 use std::collections::HashSet;
+use std::result;
 
 use csv::{ErrorKind, ReaderBuilder, StringRecord};
 
 use super::builder::Builder;
 use super::record::{Record, Text};
-use crate::{Error, Place, Result};
+use crate::{Place, Result};
 
 /// Reads comma-separated values with a header.
 pub(super) fn read_csv(bytes: &[u8], builder: &mut Builder<'_>) -> Result<()> {
@@ -27,15 +28,19 @@ fn read(
     builder: &mut Builder<'_>,
 ) -> Result<()> {
     let mut reader = reader.from_reader(bytes);
-    let header = reader.headers().map_err(|error| bad(&error, builder))?;
+    let bad = |error: csv::Error| {
+        let (line, problem) = csv_reason(&error, 1);
+        builder.bad(Place::line(line), problem)
+    };
+    let header = reader.headers().map_err(bad)?;
     let names: Vec<String> = header.iter().map(|cell| name(cell.trim())).collect();
-    check_names(&names, builder)?;
+    check_names(&names).map_err(|problem| builder.bad(Place::line(1), problem))?;
 
     let mut row = StringRecord::new();
-    while reader
-        .read_record(&mut row)
-        .map_err(|error| bad(&error, builder))?
-    {
+    while reader.read_record(&mut row).map_err(|error| {
+        let (line, problem) = csv_reason(&error, 1);
+        builder.bad(Place::line(line), problem)
+    })? {
         let line = row.position().map_or(0, csv::Position::line);
         builder.push(Record {
             place: Place::line(line),
@@ -50,19 +55,20 @@ fn read(
     Ok(())
 }
 
-fn check_names(names: &[String], builder: &Builder<'_>) -> Result<()> {
+/// Refuses a header with empty or repeated names.
+pub(crate) fn check_names<S: AsRef<str>>(names: &[S]) -> result::Result<(), String> {
     let mut seen = HashSet::new();
-    for name in names {
+    for name in names.iter().map(AsRef::as_ref) {
         if name.is_empty() || !seen.insert(name) {
-            let problem = format!("the header has an empty or repeated name {name:?}");
-            return Err(builder.bad(Place::line(1), problem));
+            return Err(format!("the header has an empty or repeated name {name:?}"));
         }
     }
     Ok(())
 }
 
-fn bad(error: &csv::Error, builder: &Builder<'_>) -> Error {
-    let line = error.position().map_or(1, csv::Position::line);
+/// The line of an error, or else the one given, and our message.
+pub(crate) fn csv_reason(error: &csv::Error, line: u64) -> (u64, String) {
+    let line = error.position().map_or(line, csv::Position::line);
     let problem = match error.kind() {
         ErrorKind::UnequalLengths {
             expected_len, len, ..
@@ -70,5 +76,5 @@ fn bad(error: &csv::Error, builder: &Builder<'_>) -> Error {
         ErrorKind::Utf8 { err, .. } => format!("cell {}: not UTF-8", err.field() + 1),
         _ => error.to_string(),
     };
-    builder.bad(Place::line(line), problem)
+    (line, problem)
 }

@@ -311,7 +311,7 @@ mod hostile {
             format in prop::sample::select(vec!["jsonl", "csv", "lc-rec", "recbole", "parquet"]),
         ) {
             let format = Some(format.parse().expect("a known format"));
-            let _ = Catalogue::read("x", &bytes, &ItemOptions { format, key: None });
+            let _ = Catalogue::read("x", &bytes, &ItemOptions { format, ..ItemOptions::default() });
             let _ = Catalogue::read("x", &bytes, &ItemOptions::default());
         }
 
