@@ -8,7 +8,7 @@ use semantic_id::{ItemId, ItemKeys};
 use tempfile::SpooledTempFile;
 
 use super::{Histories, Part};
-use crate::{Error, Event, Place, Result};
+use crate::{Error, Event, EventOptions, Input, Place, Result, events};
 
 /// How histories are built.
 #[derive(Debug, Clone)]
@@ -85,6 +85,50 @@ impl<'a> HistoriesBuilder<'a> {
         }
     }
 
+    /// Adds the events of a file. `file` is its name, for its ending and for errors.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`HistoriesBuilder::push`], and if the format cannot be told, or a record cannot
+    /// be read or lacks a field.
+    pub fn read<'b>(
+        &mut self,
+        file: &str,
+        input: impl Into<Input<'b>>,
+        options: &EventOptions,
+    ) -> Result<()> {
+        self.read_rows(Part::Train, file, input.into(), options)
+    }
+
+    /// Adds the events of the file with one part of a split. The rows are the parts one after the
+    /// other, whatever the times, and [`Split::given`](crate::Split::given) knows where they end.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`HistoriesBuilder::read`].
+    pub fn read_part<'b>(
+        &mut self,
+        part: Part,
+        file: &str,
+        input: impl Into<Input<'b>>,
+        options: &EventOptions,
+    ) -> Result<()> {
+        self.has_parts = true;
+        self.read_rows(part, file, input.into(), options)
+    }
+
+    fn read_rows(
+        &mut self,
+        part: Part,
+        file: &str,
+        input: Input<'_>,
+        options: &EventOptions,
+    ) -> Result<()> {
+        events::read(file, input, options, &mut |place, event| {
+            self.add(file, place, part, event)
+        })
+    }
+
     /// Adds an event.
     ///
     /// # Errors
@@ -97,13 +141,7 @@ impl<'a> HistoriesBuilder<'a> {
         self.add("events", Place { unit, number }, Part::Train, event)
     }
 
-    pub(crate) fn add(
-        &mut self,
-        file: &str,
-        place: Place,
-        part: Part,
-        event: Event<'_>,
-    ) -> Result<()> {
+    fn add(&mut self, file: &str, place: Place, part: Part, event: Event<'_>) -> Result<()> {
         let bad = |problem| Error::Record {
             file: file.to_owned(),
             place,
