@@ -96,6 +96,34 @@ pub enum Error {
     #[error("the temporary file of events: {0}")]
     Spill(#[source] std::io::Error),
 
+    /// A row that does not fit the format it is to be written in.
+    #[error("task {task:?} does not fit the format {format}: {problem}")]
+    RowFormat {
+        /// The format.
+        format: crate::RowFormat,
+        /// The row's task.
+        task: String,
+        /// What the row lacks.
+        problem: String,
+    },
+
+    /// A kind of file that a format's readers do not take, or that this build cannot write.
+    #[error("the format {format} does not go into {container} files here; it goes into {}", known(*format))]
+    Container {
+        /// The format.
+        format: crate::RowFormat,
+        /// The kind of file.
+        container: crate::Container,
+    },
+
+    /// A chat template that cannot be read, or that refuses a row.
+    #[error("chat template: {0}")]
+    Chat(String),
+
+    /// An output that cannot be written.
+    #[error("cannot write the corpus: {0}")]
+    Write(#[source] std::io::Error),
+
     /// A recipe that cannot be built.
     #[error("recipe: {0}")]
     Recipe(String),
@@ -129,6 +157,11 @@ pub enum Error {
         /// The tasks that there are.
         known: String,
     },
+}
+
+fn known(format: crate::RowFormat) -> String {
+    let names: Vec<_> = format.containers().iter().map(ToString::to_string).collect();
+    names.join(", ")
 }
 
 fn lines(findings: &[crate::Finding]) -> String {

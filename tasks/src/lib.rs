@@ -24,6 +24,7 @@ pub mod corpus;
 mod draw;
 mod error;
 mod events;
+mod format;
 pub mod generators;
 mod histories;
 mod input;
@@ -38,10 +39,15 @@ pub use catalogue::{Catalogue, Cleaning, CleaningSteps, ItemFormat, ItemOptions}
 pub use draw::Draw;
 pub use error::{Error, Place, Result};
 pub use events::{Event, EventFormat, EventOptions};
+pub use format::{
+    ChatTemplate, Container, CorpusFolder, DatasetCard, Folder, Need, RowFormat, RowWriter, Shard,
+    ShardWriter, dataset_info, new_tokens, shard_name,
+};
 pub use histories::{
-    Histories, HistoriesBuilder, HistoryOptions, Leakage, Part, Split, UnknownItems, UserId,
+    Duplicates, Filter, Filtering, Histories, HistoriesBuilder, HistoryOptions, Leakage, Part,
+    Split, UnknownItems, UserId,
 };
 pub use input::Input;
-pub use row::{Provenance, Row, Target};
+pub use row::{Provenance, Row, SequenceItem, Target};
 pub use side::{SideRecord, SideText, SideTexts};
 pub use template::{Finding, Side, Slot, Template, Templates, Text, Values};

@@ -1,0 +1,176 @@
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use semantic_id::ItemId;
+
+use super::Context;
+use super::permutation::Permutation;
+use super::view::View;
+use crate::generators::{At, Over, Task};
+use crate::{Part, Split, Template, UserId};
+
+/// One task of a corpus with its samples, its templates and the number of its rows.
+#[derive(Debug)]
+pub(super) struct Lot<'a> {
+    pub(super) task: Box<dyn Task>,
+    pub(super) templates: Vec<&'a Template>,
+    pub(super) part: Part,
+    /// Rows of an epoch: fewer than samples are a random choice, more are passes over them.
+    pub(super) rows: u64,
+    pub(super) stage: u32,
+    /// What its chance is keyed by, for each epoch and pass.
+    pub(super) purposes: Vec<String>,
+    samples: Samples,
+    order: Option<Permutation>,
+}
+
+/// What a task makes its samples of, by number.
+#[derive(Debug)]
+pub(super) enum Samples {
+    Items(u32),
+    /// For each user the number of targets of all before, `[U + 1]`.
+    Targets(Vec<u64>),
+    Events(Vec<(UserId, u32)>),
+}
+
+impl Samples {
+    pub(super) fn new(over: Over, part: Part, context: &Context<'_>) -> Self {
+        let (histories, split) = (context.histories, context.split);
+        match over {
+            Over::Items => Self::Items(context.catalogue.len() as u32),
+            Over::Targets => {
+                let mut starts = vec![0];
+                starts.extend(histories.users().scan(0, |sum, user| {
+                    *sum += split.targets(user, part).len() as u64;
+                    Some(*sum)
+                }));
+                Self::Targets(starts)
+            }
+            Over::Users => {
+                let users = histories.users();
+                let known = users.map(|user| (user, known_until(split, user, part)));
+                Self::Events(known.filter(|&(_, end)| end > 0).collect())
+            }
+            Over::Texts(kind) => {
+                let of_part = |user: UserId, ordinal: u32, target: Option<u32>| match target {
+                    Some(_) if part == Part::Train => (ordinal as usize) < split.train_end(user),
+                    Some(_) => split.targets(user, part).contains(&(ordinal as usize)),
+                    None => ordinal <= known_until(split, user, part),
+                };
+                let texts = context.side.iter(kind);
+                let events = texts.filter_map(|text| {
+                    let ordinal = text.target.unwrap_or(text.made_at);
+                    of_part(text.user, ordinal, text.target).then_some((text.user, ordinal))
+                });
+                Self::Events(events.collect())
+            }
+        }
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Self::Items(items) => u64::from(*items),
+            Self::Targets(starts) => starts.last().copied().unwrap_or(0),
+            Self::Events(events) => events.len() as u64,
+        }
+    }
+
+    fn at(&self, number: u64, part: Part, split: &Split) -> At {
+        match self {
+            Self::Items(_) => At::Item(ItemId(number as u32)),
+            Self::Targets(starts) => {
+                let row = starts.partition_point(|&start| start <= number) - 1;
+                let user = UserId(row as u32);
+                let first = split.targets(user, part).start as u64;
+                let ordinal = (first + number - starts[row]) as u32;
+                At::Event {
+                    user,
+                    ordinal,
+                    part,
+                }
+            }
+            Self::Events(events) => {
+                let (user, ordinal) = events[number as usize];
+                At::Event {
+                    user,
+                    ordinal,
+                    part,
+                }
+            }
+        }
+    }
+}
+
+/// The first ordinal of a user that a part may not know.
+fn known_until(split: &Split, user: UserId, part: Part) -> u32 {
+    let end = match part {
+        Part::Train | Part::Valid => split.train_end(user),
+        Part::Test => split.valid_end(user),
+    };
+    end as u32
+}
+
+impl<'a> Lot<'a> {
+    pub(super) fn new(
+        task: Box<dyn Task>,
+        templates: Vec<&'a Template>,
+        (part, stage): (Part, u32),
+        samples: Samples,
+        rows: u64,
+        (seed, epochs): (u64, u32),
+    ) -> Self {
+        let name = task.name();
+        let whole = samples.len().max(1);
+        let passes = u64::from(epochs) * rows.div_ceil(whole);
+        let order = !rows.is_multiple_of(whole);
+        Self {
+            order: order.then(|| Permutation::new(seed, name, whole)),
+            purposes: (0..passes).map(|pass| format!("{name} {pass}")).collect(),
+            task,
+            templates,
+            part,
+            rows,
+            stage,
+            samples,
+        }
+    }
+
+    /// The sample of a row of an epoch, its number, and which pass over all samples it is of.
+    pub(super) fn sample(&self, epoch: u32, row: u64, split: &Split) -> (u64, u32, At) {
+        let samples = self.samples.len();
+        let passes = self.rows.div_ceil(samples);
+        let pass = u64::from(epoch) * passes + row / samples;
+        let number = row % samples;
+        let number = self.order.as_ref().map_or(number, |order| order.at(number));
+        (
+            number,
+            pass as u32,
+            self.samples.at(number, self.part, split),
+        )
+    }
+
+    /// Draws a template by weight among those whose needs are met.
+    pub(super) fn template(
+        &self,
+        view: &View<'_>,
+        chance: &mut ChaCha8Rng,
+    ) -> Option<&'a Template> {
+        let met = |template: &Template| template.suits(view);
+        // Most samples meet most needs: the first draw nearly always does.
+        let first = draw(&self.templates, chance)?;
+        if met(first) {
+            return Some(first);
+        }
+        let others: Vec<_> = self.templates.iter().copied().filter(|t| met(t)).collect();
+        draw(&others, chance)
+    }
+}
+
+fn draw<'a>(templates: &[&'a Template], chance: &mut ChaCha8Rng) -> Option<&'a Template> {
+    let total: f64 = templates.iter().map(|template| template.weight).sum();
+    let mut left = chance.random::<f64>() * total;
+    let chosen = templates.iter().find(|template| {
+        left -= template.weight;
+        left < 0.0
+    });
+    chosen.or(templates.last()).copied()
+}

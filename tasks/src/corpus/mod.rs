@@ -1,0 +1,438 @@
+//! From samples to rows.
+
+mod context;
+mod lot;
+mod permutation;
+mod texts;
+mod view;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+
+use crate::generators::{Over, Sample, Skip, TaskOptions, task};
+use crate::tokens::{Kept, Truncation};
+use crate::{Draw, Error, Part, Provenance, Result, Row, Target, Template, Templates};
+use lot::{Lot, Samples};
+use permutation::Permutation;
+use view::{View, WHOLE};
+
+pub use context::{Context, HistoryStyle};
+pub use texts::{Ids, UserTexts};
+
+/// One task of a recipe.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskPlan {
+    /// Its name, one of [`TASKS`](crate::generators::TASKS).
+    pub task: String,
+    /// For which part rows are made.
+    pub part: Part,
+    /// How many rows of an epoch.
+    pub amount: Amount,
+    /// Which stage of a curriculum it is of; stages come one after another.
+    pub stage: u32,
+    /// Names of the templates to take; all, if empty.
+    pub templates: Vec<String>,
+    /// Whether to take the templates that are held out of training instead of the others.
+    pub held_out: bool,
+    /// Negatives and the like.
+    pub options: TaskOptions,
+}
+
+/// How many rows a task has in an epoch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Amount {
+    /// So many times its samples.
+    Weight(f64),
+    /// So many.
+    Rows(u64),
+}
+
+/// The order of the rows of an epoch, within a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Task after task, samples in the order of users and events.
+    Tasks,
+    /// All tasks shuffled.
+    Mixed,
+}
+
+/// All rows that a recipe asks for: any of them can be made alone, in any order, by any thread.
+#[derive(Debug)]
+pub struct Corpus<'a> {
+    context: &'a Context<'a>,
+    lots: Vec<Lot<'a>>,
+    groups: Vec<Group>,
+    seed: u64,
+    epochs: u32,
+    budget: Option<Budget<'a>>,
+}
+
+/// The rows of a stage, in an epoch.
+#[derive(Debug)]
+struct Group {
+    /// Its first row in the epoch.
+    first: u64,
+    /// Its lots, each with its first row in the group.
+    lots: Vec<(u64, usize)>,
+    order: Option<Permutation>,
+}
+
+/// How many rows were made, and why others were not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Rows by task.
+    pub rows: BTreeMap<&'static str, u64>,
+    /// Samples without a row, by reason.
+    pub skipped: BTreeMap<&'static str, u64>,
+    /// What was done to rows with too many tokens.
+    pub truncation: Truncation,
+}
+
+impl Counts {
+    /// Adds those of other rows.
+    pub fn add(&mut self, other: &Self) {
+        for (sums, counts) in [
+            (&mut self.rows, &other.rows),
+            (&mut self.skipped, &other.skipped),
+        ] {
+            counts
+                .iter()
+                .for_each(|(name, count)| *sums.entry(name).or_default() += count);
+        }
+        self.truncation.merge(&other.truncation);
+    }
+}
+
+/// Working memory of one thread.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    sample: Sample,
+    texts: RowTexts,
+    truncation: Truncation,
+}
+
+/// The texts of a row.
+#[derive(Debug, Default)]
+struct RowTexts {
+    system: String,
+    prompt: String,
+    answer: String,
+    rejected: Vec<String>,
+}
+
+impl RowTexts {
+    fn render(&mut self, template: &Template, view: &View<'_>) -> Result<()> {
+        for text in [&mut self.system, &mut self.prompt, &mut self.answer] {
+            text.clear();
+        }
+        self.rejected.clear();
+        if let Some(text) = &template.system {
+            text.render(view, &mut self.system)?;
+        }
+        template.prompt.render(view, &mut self.prompt)?;
+        // What a model shall learn is not shortened, but for a history that it repeats.
+        let sentences = WHOLE.sentences;
+        let kept = Kept {
+            sentences,
+            ..view.kept
+        };
+        template
+            .answer
+            .render(&View { kept, ..*view }, &mut self.answer)
+    }
+
+    fn render_rejected(&mut self, template: &Template, view: &View<'_>) -> Result<()> {
+        for &item in &view.sample.rejected {
+            let mut text = String::new();
+            let instead = Some(item);
+            template
+                .answer
+                .render(&View { instead, ..*view }, &mut text)?;
+            self.rejected.push(text);
+        }
+        Ok(())
+    }
+
+    fn tokens(&self, budget: &Budget<'_>) -> Result<usize> {
+        let texts = [&self.system, &self.prompt, &self.answer];
+        texts.iter().map(|text| (budget.count)(text)).sum()
+    }
+}
+
+/// How many tokens a row may have.
+#[derive(Clone, Copy)]
+pub struct Budget<'a> {
+    /// At most so many.
+    pub tokens: usize,
+    /// How many a text has.
+    pub count: &'a (dyn Fn(&str) -> Result<usize> + Sync),
+}
+
+impl fmt::Debug for Budget<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Budget")
+            .field("tokens", &self.tokens)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Corpus<'a> {
+    /// Plans the rows of some tasks.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Recipe`] for no task, an unknown one, templates that there are not, or a task
+    /// without samples. `O(U)` for each task.
+    pub fn new(
+        context: &'a Context<'a>,
+        templates: &'a Templates,
+        plans: &[TaskPlan],
+        order: Order,
+        (seed, epochs): (u64, u32),
+    ) -> Result<Self> {
+        if plans.is_empty() {
+            return Err(Error::Recipe("there are no tasks: add one".to_owned()));
+        }
+        let mut lots = Vec::with_capacity(plans.len());
+        for plan in plans {
+            let task = task(&plan.task, &plan.options)?;
+            let chosen = choose(templates, plan)?;
+            let samples = Samples::new(task.over(), plan.part, context);
+            let rows = match plan.amount {
+                Amount::Rows(rows) => rows,
+                Amount::Weight(weight) => (samples.len() as f64 * weight).round() as u64,
+            };
+            if samples.len() == 0 {
+                return Err(Error::Recipe(format!(
+                    "task {:?} has no samples of part {}: {}",
+                    plan.task,
+                    plan.part,
+                    match task.over() {
+                        Over::Texts(kind) =>
+                            format!("no side texts of kind {kind} were given for it"),
+                        _ => "no user has events enough".to_owned(),
+                    }
+                )));
+            }
+            let place = (plan.part, plan.stage);
+            lots.push(Lot::new(task, chosen, place, samples, rows, (seed, epochs)));
+        }
+        let mut stages: Vec<u32> = lots.iter().map(|lot| lot.stage).collect();
+        stages.sort_unstable();
+        stages.dedup();
+        let mut groups: Vec<Group> = Vec::new();
+        let mut first = 0;
+        for stage in stages {
+            let mut rows = 0;
+            let mut members = Vec::new();
+            for (at, lot) in lots
+                .iter()
+                .enumerate()
+                .filter(|(_, lot)| lot.stage == stage)
+            {
+                members.push((rows, at));
+                rows += lot.rows;
+            }
+            let mixed = (order == Order::Mixed)
+                .then(|| Permutation::new(seed, &format!("order of stage {stage}"), rows));
+            groups.push(Group {
+                first,
+                lots: members,
+                order: mixed,
+            });
+            first += rows;
+        }
+        Ok(Self {
+            context,
+            lots,
+            groups,
+            seed,
+            epochs,
+            budget: None,
+        })
+    }
+
+    /// Shortens rows to a budget of tokens, as [`Truncation`] says; chat templates and special
+    /// tokens come on top.
+    pub fn within(self, budget: Budget<'a>) -> Self {
+        let budget = Some(budget);
+        Self { budget, ..self }
+    }
+
+    /// What its rows are made of.
+    pub fn context(&self) -> &'a Context<'a> {
+        self.context
+    }
+
+    /// Rows, those that will be skipped among them.
+    pub fn len(&self) -> u64 {
+        self.epoch_len() * u64::from(self.epochs)
+    }
+
+    /// Whether no row is asked for.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn epoch_len(&self) -> u64 {
+        self.lots.iter().map(|lot| lot.rows).sum()
+    }
+
+    /// Makes the rows at some places, in order, and gives each to `take`.
+    ///
+    /// # Errors
+    ///
+    /// Those of `take`, and [`Error::Render`] of a user's template.
+    pub fn rows(
+        &self,
+        places: Range<u64>,
+        scratch: &mut Scratch,
+        mut take: impl FnMut(&Row<'_>) -> Result<()>,
+    ) -> Result<Counts> {
+        scratch.truncation = Truncation::default();
+        let mut rows = vec![0_u64; self.lots.len()];
+        let mut skipped = [0_u64; Skip::ALL.len()];
+        for place in places {
+            let lot = self.lot(place);
+            match self.row(lot, scratch, &mut take)? {
+                Ok(()) => rows[lot.1] += 1,
+                Err(skip) => skipped[skip as usize] += 1,
+            }
+        }
+        let mut counts = Counts {
+            truncation: scratch.truncation,
+            ..Counts::default()
+        };
+        for (lot, rows) in self.lots.iter().zip(rows) {
+            *counts.rows.entry(lot.task.name()).or_default() += rows;
+        }
+        for (skip, count) in Skip::ALL
+            .iter()
+            .zip(skipped)
+            .filter(|(_, count)| *count > 0)
+        {
+            counts.skipped.insert(skip.name(), count);
+        }
+        Ok(counts)
+    }
+
+    /// The epoch of a place, the lot, and the row of that lot.
+    fn lot(&self, place: u64) -> (u32, usize, u64) {
+        let epoch = (place / self.epoch_len()) as u32;
+        let place = place % self.epoch_len();
+        let group = self.groups.partition_point(|group| group.first <= place) - 1;
+        let group = &self.groups[group];
+        let at = place - group.first;
+        let at = group.order.as_ref().map_or(at, |order| order.at(at));
+        let member = group.lots.partition_point(|(first, _)| *first <= at) - 1;
+        let (first, lot) = group.lots[member];
+        (epoch, lot, at - first)
+    }
+
+    fn row(
+        &self,
+        (epoch, lot, row): (u32, usize, u64),
+        scratch: &mut Scratch,
+        take: &mut impl FnMut(&Row<'_>) -> Result<()>,
+    ) -> Result<std::result::Result<(), Skip>> {
+        let lot = &self.lots[lot];
+        let (number, pass, at) = lot.sample(epoch, row, self.context.split);
+        let mut chance = Draw::new(self.seed, &lot.purposes[pass as usize], number);
+        let Scratch {
+            sample,
+            texts,
+            truncation,
+        } = scratch;
+        sample.clear();
+        if let Err(skip) = lot.task.fill(self.context, at, &mut chance, sample) {
+            return Ok(Err(skip));
+        }
+        let mut view = View::new(self.context, sample);
+        let Some(template) = lot.template(&view, &mut chance) else {
+            return Ok(Err(Skip::NoTemplate));
+        };
+        texts.render(template, &view)?;
+        if let Some(budget) = &self.budget {
+            let kept = truncation.fit(view.whole(), budget.tokens, |kept| {
+                view.kept = kept;
+                texts.render(template, &view)?;
+                texts.tokens(budget)
+            })?;
+            let Some(kept) = kept else {
+                return Ok(Err(Skip::TooLong));
+            };
+            view.kept = kept;
+            texts.render(template, &view)?;
+        }
+        if lot.task.name() == "pairs" {
+            texts.render_rejected(template, &view)?;
+        }
+        let made_at = template.slots.iter().filter_map(|slot| match slot {
+            crate::Slot::Side(kind) => Some(view.side(*kind)?.made_at),
+            _ => None,
+        });
+        let provenance = Provenance {
+            task: Cow::Borrowed(lot.task.name()),
+            template: Cow::Borrowed(&template.path),
+            part: lot.part,
+            epoch: pass,
+            sample: number,
+            user: sample
+                .user
+                .map(|user| Cow::Borrowed(self.context.histories.key(user))),
+            reads: sample.reads,
+            target: sample.target,
+            horizon: sample.horizon,
+            made_at: made_at.max(),
+        };
+        take(&Row {
+            system: template.system.is_some().then_some(&*texts.system),
+            prompt: &texts.prompt,
+            answer: &texts.answer,
+            rejected: &texts.rejected,
+            target: sample.item.and_then(|item| {
+                Some(Target {
+                    key: self.context.catalogue.keys().get(item),
+                    id: self.context.ids.text(item)?,
+                    codes: self.context.ids.codes(item),
+                })
+            }),
+            sequence: None,
+            fields: None,
+            provenance: &provenance,
+        })?;
+        Ok(Ok(()))
+    }
+}
+
+/// The templates of a task that a plan takes.
+fn choose<'a>(templates: &'a Templates, plan: &TaskPlan) -> Result<Vec<&'a Template>> {
+    let all = templates.of(&plan.task);
+    let names = || all.iter().map(|template| template.name.as_str());
+    if let Some(unknown) = plan
+        .templates
+        .iter()
+        .find(|name| !names().any(|known| known == **name))
+    {
+        return Err(Error::Recipe(format!(
+            "task {:?} has no template {unknown:?}; there are: {}",
+            plan.task,
+            names().collect::<Vec<_>>().join(", ")
+        )));
+    }
+    let named = |template: &&Template| match plan.templates.is_empty() {
+        true => template.held_out == plan.held_out,
+        false => plan.templates.contains(&template.name),
+    };
+    let chosen: Vec<_> = all.iter().filter(named).collect();
+    match chosen.is_empty() {
+        false => Ok(chosen),
+        true => Err(Error::Recipe(format!(
+            "task {:?} has no templates that are {}held out",
+            plan.task,
+            if plan.held_out { "" } else { "not " }
+        ))),
+    }
+}

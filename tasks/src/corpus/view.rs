@@ -1,0 +1,197 @@
+use std::fmt::Write as _;
+
+use semantic_id::ItemId;
+
+use super::Context;
+use crate::generators::Sample;
+use crate::tokens::{Kept, first_sentences, sentences};
+use crate::{Side, SideText, Slot, Values};
+
+/// Nothing is left out.
+pub(super) const WHOLE: Kept = Kept {
+    items: usize::MAX,
+    sentences: usize::MAX,
+};
+
+/// A sample as its template sees it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct View<'a> {
+    pub(super) context: &'a Context<'a>,
+    pub(super) sample: &'a Sample,
+    /// What stands for the item in the answers of pairs.
+    pub(super) instead: Option<ItemId>,
+    /// How much is shown of history and description.
+    pub(super) kept: Kept,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(context: &'a Context<'a>, sample: &'a Sample) -> Self {
+        Self {
+            context,
+            sample,
+            instead: None,
+            kept: WHOLE,
+        }
+    }
+
+    /// How much there is to show.
+    pub(super) fn whole(&self) -> Kept {
+        let description = self
+            .item()
+            .and_then(|item| self.context.catalogue.text(item, "description"));
+        Kept {
+            items: match self.sample.planted {
+                // Without the planted item there is nothing to find.
+                Some(_) => 0,
+                None => self.sample.history.len(),
+            },
+            sentences: description.map_or(0, sentences),
+        }
+    }
+
+    fn item(&self) -> Option<ItemId> {
+        self.instead.or(self.sample.item)
+    }
+
+    /// The history that is shown, oldest first.
+    fn history(&self) -> &'a [ItemId] {
+        let history = &self.sample.history;
+        match self.sample.planted {
+            Some(_) => history,
+            None => &history[history.len().saturating_sub(self.kept.items)..],
+        }
+    }
+
+    /// A side text, unless it knows what it must not.
+    pub(super) fn side(&self, kind: Side) -> Option<SideText<'a>> {
+        let text = (self.context.side).find(kind, self.sample.user?, self.sample.target)?;
+        (text.made_at <= self.sample.horizon?).then_some(text)
+    }
+
+    fn title(&self, item: ItemId) -> Option<&'a str> {
+        self.context.title(item)
+    }
+
+    fn field(&self, name: &str) -> Option<&'a str> {
+        let item = self.item()?;
+        match name {
+            "title" => self.title(item),
+            "description" => {
+                let text = self.context.catalogue.text(item, name)?;
+                Some(match self.kept.sentences {
+                    usize::MAX => text,
+                    count => first_sentences(text, count),
+                })
+            }
+            _ => self.context.catalogue.text(item, name),
+        }
+    }
+
+    fn write_id(&self, item: Option<ItemId>, out: &mut String) {
+        let id = item.and_then(|item| self.context.ids.text(item));
+        out.push_str(id.unwrap_or_default());
+    }
+
+    fn write_ids(&self, items: impl Iterator<Item = ItemId>, out: &mut String) {
+        self.write_list(items, out, |item, out| self.write_id(Some(item), out));
+    }
+
+    /// Writes titles in quotes; items without one are left out.
+    fn write_titles(&self, items: &[ItemId], out: &mut String) {
+        let titled = items
+            .iter()
+            .copied()
+            .filter(|&item| self.title(item).is_some());
+        let [open, close] = &self.context.style.quotes;
+        self.write_list(titled, out, |item, out| {
+            out.push_str(open);
+            out.push_str(self.title(item).unwrap_or_default());
+            out.push_str(close);
+        });
+    }
+
+    fn write_list(
+        &self,
+        items: impl Iterator<Item = ItemId>,
+        out: &mut String,
+        write: impl Fn(ItemId, &mut String),
+    ) {
+        let style = self.context.style;
+        for (number, item) in (1_usize..).zip(items) {
+            if number > 1 {
+                out.push_str(&style.separator);
+            }
+            if style.numbered {
+                let _ = write!(out, "{number}. ");
+            }
+            write(item, out);
+        }
+    }
+}
+
+impl Values for View<'_> {
+    fn has(&self, slot: &Slot) -> bool {
+        let sample = self.sample;
+        let titled = |items: &[ItemId]| items.iter().any(|&item| self.title(item).is_some());
+        let with_id =
+            |item: Option<ItemId>| item.is_some_and(|item| self.context.ids.text(item).is_some());
+        match slot {
+            Slot::Item => with_id(self.item()),
+            Slot::User => sample.user.is_some(),
+            Slot::History => !self.history().is_empty() && sample.planted.is_none(),
+            Slot::HistoryTitles => titled(self.history()) && sample.planted.is_none(),
+            Slot::NoisyHistory | Slot::Noise | Slot::Replaced => sample.planted.is_some(),
+            Slot::Candidates => !sample.candidates.is_empty(),
+            Slot::CandidateTitles => {
+                let mut candidates = sample.candidates.iter();
+                !sample.candidates.is_empty() && candidates.all(|&item| self.title(item).is_some())
+            }
+            Slot::Candidate | Slot::Worst => with_id(sample.candidate),
+            Slot::CandidateTitle => sample.candidate.and_then(|item| self.title(item)).is_some(),
+            Slot::Remaining => sample.candidates.len() > 1 && sample.candidate.is_some(),
+            Slot::Rating => sample.rating.is_some(),
+            Slot::Liked => sample.liked.is_some(),
+            Slot::Side(kind) => self.side(*kind).is_some(),
+            Slot::Field(name) => self.field(name).is_some(),
+        }
+    }
+
+    fn write(&self, slot: &Slot, out: &mut String) {
+        let sample = self.sample;
+        let user = || sample.user.map(|user| self.context.user_text(user));
+        match slot {
+            Slot::Item => self.write_id(self.item(), out),
+            Slot::User => out.push_str(user().unwrap_or_default()),
+            Slot::History | Slot::NoisyHistory => {
+                self.write_ids(self.history().iter().copied(), out);
+            }
+            Slot::HistoryTitles => self.write_titles(self.history(), out),
+            Slot::Noise => {
+                let noise = sample
+                    .planted
+                    .and_then(|(place, _)| sample.history.get(place));
+                self.write_id(noise.copied(), out);
+            }
+            Slot::Replaced => self.write_id(sample.planted.map(|(_, replaced)| replaced), out),
+            Slot::Candidates => self.write_ids(sample.candidates.iter().copied(), out),
+            Slot::CandidateTitles => self.write_titles(&sample.candidates, out),
+            Slot::Candidate | Slot::Worst => self.write_id(sample.candidate, out),
+            Slot::CandidateTitle => {
+                let title = sample.candidate.and_then(|item| self.title(item));
+                out.push_str(title.unwrap_or_default());
+            }
+            Slot::Remaining => {
+                let others = sample.candidates.iter().copied();
+                self.write_ids(others.filter(|&item| Some(item) != sample.candidate), out);
+            }
+            Slot::Rating => {
+                let _ = write!(out, "{}", sample.rating.unwrap_or_default());
+            }
+            Slot::Liked => {
+                let _ = write!(out, "{}", sample.liked.unwrap_or_default());
+            }
+            Slot::Side(kind) => out.push_str(self.side(*kind).map_or("", |side| side.text)),
+            Slot::Field(name) => out.push_str(self.field(name).unwrap_or_default()),
+        }
+    }
+}

@@ -1,0 +1,62 @@
+use rand::RngExt;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use super::{At, Negatives, Over, Sample, Skip, Task};
+use crate::corpus::Context;
+
+/// One step of ranking by elimination: which of the candidates that are left is the worst.
+///
+/// The negatives leave in the order of their distance from the next item, by common prefix: the
+/// farthest first. A sample is one step of that row of steps, drawn at random.
+///
+/// Source: IRanker (arXiv 2506.21638).
+///
+/// ```text
+/// prompt  The user chose <a_1><b_7>. Drop the worst of <a_9><b_9>, <a_4><b_2>, <a_4><b_3>.
+/// answer  <a_9><b_9>
+/// ```
+#[derive(Debug)]
+pub(super) struct Elimination {
+    pub(super) negatives: Negatives,
+}
+
+impl Task for Elimination {
+    fn name(&self) -> &'static str {
+        "elimination"
+    }
+
+    fn over(&self) -> Over {
+        Over::Targets
+    }
+
+    fn fill(
+        &self,
+        context: &Context<'_>,
+        at: At,
+        chance: &mut ChaCha8Rng,
+        sample: &mut Sample,
+    ) -> Result<(), Skip> {
+        sample.ask_for(context, at)?;
+        sample.show_history(context, at)?;
+        self.negatives
+            .choose(context, self.negatives.count, chance, sample)?;
+        let target = sample.item.ok_or(Skip::NoId)?;
+        let common = |item| {
+            let codes = context
+                .ids
+                .codes(target)
+                .iter()
+                .zip(context.ids.codes(item));
+            codes.take_while(|(a, b)| a == b).count()
+        };
+        // Stable: those equally far leave in the order they were drawn.
+        sample.rejected.sort_by_key(|&item| common(item));
+        let gone = chance.random_range(0..sample.rejected.len());
+        sample.candidate = Some(sample.rejected[gone]);
+        sample.candidates.push(target);
+        sample.candidates.extend(&sample.rejected[gone..]);
+        sample.candidates.shuffle(chance);
+        Ok(())
+    }
+}

@@ -1,0 +1,44 @@
+use rand_chacha::ChaCha8Rng;
+
+use super::{At, Over, Sample, Skip, Task};
+use crate::Side;
+use crate::corpus::Context;
+
+/// From what a user is after, with or without the history, to the item that was chosen.
+///
+/// The intention is written from the review of that very item, so it knows the event: training
+/// only ever meets intentions about events of training.
+///
+/// Source: LC-Rec, section 3.3.2, item prediction based on user intention.
+///
+/// ```text
+/// prompt  Somebody looks for a short game of falling blocks. Which item fits?
+/// answer  <a_4><b_2>
+/// ```
+#[derive(Debug)]
+pub(super) struct Intention;
+
+impl Task for Intention {
+    fn name(&self) -> &'static str {
+        "intention"
+    }
+
+    fn over(&self) -> Over {
+        Over::Texts(Side::Intention)
+    }
+
+    fn fill(
+        &self,
+        context: &Context<'_>,
+        at: At,
+        _: &mut ChaCha8Rng,
+        sample: &mut Sample,
+    ) -> Result<(), Skip> {
+        sample.ask_for(context, at)?;
+        // A first event has no history, and templates for it.
+        sample.show_history(context, at).or_else(|skip| match skip {
+            Skip::NoHistory => Ok(()),
+            other => Err(other),
+        })
+    }
+}

@@ -1,0 +1,144 @@
+//! Side texts: what a language model, or the users themselves, wrote about a history.
+//!
+//! Intentions, preferences, reviews and traces of reasoning come from outside, and know what
+//! their writers knew. So every one declares the horizon it was made at, and where it is about
+//! one event, which.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Histories, Place, Result, Side, UserId};
+
+/// One side text, as it stands on a line of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SideRecord {
+    /// What it is.
+    pub kind: Side,
+    /// The key of the user.
+    pub user: String,
+    /// The ordinal of the event it is about, if it is about one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub target: Option<u32>,
+    /// The first ordinal that its writer did not know.
+    pub made_at: u32,
+    /// What was written.
+    pub text: String,
+}
+
+/// A side text of a user of some histories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SideText<'a> {
+    /// The user.
+    pub user: UserId,
+    /// The ordinal of the event it is about.
+    pub target: Option<u32>,
+    /// The first ordinal that its writer did not know.
+    pub made_at: u32,
+    /// What was written; never empty.
+    pub text: &'a str,
+}
+
+/// The side texts of some histories, in order of user and event.
+#[derive(Debug, Clone, Default)]
+pub struct SideTexts {
+    kinds: BTreeMap<Side, BTreeMap<(UserId, Option<u32>), (u32, String)>>,
+    unknown_users: usize,
+}
+
+impl SideTexts {
+    /// Reads JSON lines of [`SideRecord`], beside what there is. Texts of users whom the
+    /// histories lack are left out and counted.
+    ///
+    /// # Errors
+    ///
+    /// With file and line: what is no record, an empty text, an ordinal beyond the user's
+    /// events, a text made before its own event was known without saying so, or two texts of
+    /// one kind about the same.
+    pub fn read(&mut self, file: &str, bytes: &[u8], histories: &Histories) -> Result<()> {
+        for (line, number) in bytes.split(|&byte| byte == b'\n').zip(1..) {
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            let bad = |problem: String| Error::Record {
+                file: file.to_owned(),
+                place: Place::line(number),
+                problem,
+            };
+            let record: SideRecord =
+                serde_json::from_slice(line).map_err(|error| bad(error.to_string()))?;
+            self.add(record, histories).map_err(bad)?;
+        }
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        record: SideRecord,
+        histories: &Histories,
+    ) -> std::result::Result<(), String> {
+        let Some(user) = histories.find(&record.user) else {
+            self.unknown_users += 1;
+            return Ok(());
+        };
+        let events = histories.items(user).len() as u32;
+        if record.made_at > events || record.target.is_some_and(|target| target >= events) {
+            return Err(format!(
+                "made_at {} and target {:?}, but user {:?} has {events} events",
+                record.made_at, record.target, record.user
+            ));
+        }
+        if record.text.trim().is_empty() {
+            return Err("the text is empty; leave the line out".to_owned());
+        }
+        let texts = self.kinds.entry(record.kind).or_default();
+        let about = (user, record.target);
+        match texts.insert(about, (record.made_at, record.text)) {
+            None => Ok(()),
+            Some(_) => Err(format!(
+                "a second {} of user {:?} about event {:?}",
+                record.kind, record.user, record.target
+            )),
+        }
+    }
+
+    /// Texts of a kind.
+    pub fn len(&self, kind: Side) -> usize {
+        self.kinds.get(&kind).map_or(0, BTreeMap::len)
+    }
+
+    /// Whether there are none at all.
+    pub fn is_empty(&self) -> bool {
+        self.kinds.is_empty()
+    }
+
+    /// Texts left out because the histories lack their users.
+    pub fn unknown_users(&self) -> usize {
+        self.unknown_users
+    }
+
+    /// All texts of a kind, in order of user and event.
+    pub fn iter(&self, kind: Side) -> impl Iterator<Item = SideText<'_>> {
+        let texts = self.kinds.get(&kind).into_iter().flatten();
+        texts.map(|(&(user, target), (made_at, text))| SideText {
+            user,
+            target,
+            made_at: *made_at,
+            text,
+        })
+    }
+
+    /// The text of a kind about an event of a user or, if there is none, about the user.
+    pub fn find(&self, kind: Side, user: UserId, target: Option<u32>) -> Option<SideText<'_>> {
+        let texts = self.kinds.get(&kind)?;
+        let of = |target| texts.get_key_value(&(user, target));
+        let (&(user, target), (made_at, text)) = of(target).or_else(|| of(None))?;
+        Some(SideText {
+            user,
+            target,
+            made_at: *made_at,
+            text,
+        })
+    }
+}
