@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use super::Template;
 
 /// The share of common groups of three letters from which two templates are too alike.
-const ALIKE: f64 = 0.8;
+const ALIKE: f64 = 0.7;
 
 /// Texts of a template in lower case, without white space and punctuation.
 pub(super) fn skeleton(template: &Template) -> String {

@@ -1,3 +1,4 @@
+mod check;
 mod file;
 mod finding;
 mod lint;
@@ -30,7 +31,7 @@ pub struct Template {
     pub system: Option<Text>,
     /// What a model is asked.
     pub prompt: Text,
-    /// What it shall answer.
+    /// What it shall answer; empty in a request.
     pub answer: Text,
     /// All slots of the texts.
     pub slots: Vec<Slot>,
@@ -53,6 +54,15 @@ impl Template {
     fn texts(&self) -> impl Iterator<Item = &Text> {
         (self.system.iter()).chain([&self.prompt, &self.answer])
     }
+
+    fn finding(&self, problem: String) -> Finding {
+        Finding {
+            file: self.file.clone(),
+            line: self.line,
+            template: Some(self.name.clone()),
+            problem,
+        }
+    }
 }
 
 /// The templates of one locale, by task.
@@ -60,7 +70,29 @@ impl Template {
 /// Tasks are named as their files: `sequential.toml` holds `[[template]]`s, each with `name`,
 /// `system` (optional), `prompt`, `answer`, `slots` (all that these use), and optionally `needs`
 /// (default: all slots), `held_out` and `weight`. Requests to a teacher model are the tasks
-/// `requests/preference` and so on; they may leave out the answer, which is the side text.
+/// `requests/preference` and so on, without `answer`.
+///
+/// ```
+/// use semid_tasks::Templates;
+///
+/// let mut templates = Templates::builtin("en")?;
+/// assert_eq!(templates.of("sequential").len(), 12);
+///
+/// let mine = r#"
+///     [[template]]
+///     name = "short"
+///     slots = ["history", "item"]
+///     prompt = "After {{ history }}?"
+///     answer = "{{ item }}"
+/// "#;
+/// templates.overlay("sequential", "sequential.toml", mine)?;
+/// assert_eq!(templates.of("sequential")[0].path, "en/sequential/short");
+///
+/// let typo = mine.replace("history }}", "histroy }}");
+/// let error = templates.overlay("sequential", "sequential.toml", &typo).unwrap_err();
+/// assert!(error.to_string().contains("unknown slot `histroy`"));
+/// # Ok::<(), semid_tasks::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Templates {
     locale: String,
@@ -124,12 +156,8 @@ impl Templates {
     /// What is no error but doubtful: templates too alike, and white space at ends of lines.
     pub fn lint(&self) -> Vec<Finding> {
         let doubts = self.tasks.values().flat_map(|task| lint::doubts(task));
-        let findings = doubts.map(|(template, problem)| Finding {
-            file: template.file.clone(),
-            line: template.line,
-            template: Some(template.name.clone()),
-            problem,
-        });
-        findings.collect()
+        doubts
+            .map(|(template, problem)| template.finding(problem))
+            .collect()
     }
 }

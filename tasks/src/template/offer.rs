@@ -5,6 +5,7 @@ use super::slot::Slot;
 pub(super) struct Offer {
     pub(super) task: &'static str,
     pub(super) prompt: &'static str,
+    /// Empty for requests, which have no answer yet.
     pub(super) answer: &'static str,
     /// The builtin templates, English and Chinese.
     pub(super) builtin: [&'static str; 2],
@@ -12,9 +13,6 @@ pub(super) struct Offer {
 
 /// The locales of the builtin templates.
 pub(super) const LOCALES: [&str; 2] = ["en", "zh"];
-
-/// The tasks whose answer repeats the prompt.
-const REPEATING: [&str; 1] = ["reconstruction"];
 
 macro_rules! offers {
     ($($task:literal: $prompt:literal => $answer:literal;)*) => {
@@ -40,7 +38,7 @@ offers! {
     "preference": "history history_titles user" => "preference";
     "features": "item fields" => "item fields";
     "reconstruction": "history history_titles user" => "history history_titles";
-    "denoising": "noisy_history noise user" => "noise replaced history";
+    "denoising": "noisy_history noise user" => "noise replaced";
     "rating": "history history_titles user item fields" => "rating liked";
     "ranking": "history history_titles user candidates candidate_titles" => "item fields";
     "elimination": "history history_titles user candidates candidate_titles" => "worst remaining";
@@ -49,12 +47,12 @@ offers! {
     "reasoning": "history history_titles user evidence latent_preference intent rewritten_history"
         => "evidence latent_preference intent rewritten_history item";
     "pairs": "history history_titles user" => "item";
-    "requests/intention": "history_titles review" => "intention";
-    "requests/preference": "history_titles" => "preference";
-    "requests/evidence": "history_titles" => "evidence";
-    "requests/latent_preference": "history_titles evidence" => "latent_preference";
-    "requests/intent": "history_titles evidence latent_preference" => "intent";
-    "requests/rewritten_history": "history_titles" => "rewritten_history";
+    "requests/intention": "history_titles review" => "";
+    "requests/preference": "history_titles" => "";
+    "requests/evidence": "history_titles" => "";
+    "requests/latent_preference": "history_titles" => "";
+    "requests/intent": "history_titles" => "";
+    "requests/rewritten_history": "history_titles" => "";
 }
 
 impl Offer {
@@ -63,12 +61,12 @@ impl Offer {
     }
 
     pub(super) fn is_request(&self) -> bool {
-        self.task.starts_with("requests/")
+        self.answer.is_empty()
     }
 
     /// Whether a slot may be in the prompt and in the answer.
     pub(super) fn may_repeat(&self) -> bool {
-        REPEATING.contains(&self.task)
+        self.task == "reconstruction"
     }
 }
 

@@ -11,7 +11,7 @@ pub enum Slot {
     User,
     /// `history`: the IDs of the items in the history.
     History,
-    /// `history_titles`: their titles.
+    /// `history_titles`: their titles, each in double quotes.
     HistoryTitles,
     /// `noisy_history`: the IDs of a history into which one item was planted.
     NoisyHistory,
@@ -21,11 +21,11 @@ pub enum Slot {
     Replaced,
     /// `candidates`: the IDs of the items to choose from.
     Candidates,
-    /// `candidate_titles`: their titles.
+    /// `candidate_titles`: their titles, each in double quotes.
     CandidateTitles,
     /// `candidate`: the ID of the one item to judge.
     Candidate,
-    /// `candidate_title`: its title.
+    /// `candidate_title`: its title, without quotes.
     CandidateTitle,
     /// `worst`: the ID of the candidate that fits least.
     Worst,
@@ -33,7 +33,7 @@ pub enum Slot {
     Remaining,
     /// `rating`: a number.
     Rating,
-    /// `liked`: `true` or `false`, for `{% if liked %}`.
+    /// `liked`: `true` or `false`, for `{% if liked %}`; Jinja writes `True` and `False`.
     Liked,
     /// A side text.
     Side(Side),
@@ -86,6 +86,13 @@ const NAMES: [(&str, Slot); 22] = [
     ("intent", Slot::Side(Side::Intent)),
     ("rewritten_history", Slot::Side(Side::RewrittenHistory)),
 ];
+
+impl Slot {
+    /// All slots but the items' fields.
+    pub(crate) fn named() -> impl Iterator<Item = Self> {
+        NAMES.iter().map(|(_, slot)| slot.clone())
+    }
+}
 
 impl From<&str> for Slot {
     fn from(name: &str) -> Self {

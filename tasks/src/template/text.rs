@@ -7,13 +7,13 @@ use crate::{Error, Result};
 
 type JinjaResult<T> = std::result::Result<T, minijinja::Error>;
 
-/// What one row may cost: about 10 million steps, or 640 MB of text made.
-const FUEL: u64 = 10_000_000;
+/// What one text may cost: about a million steps, or 64 MB of text made.
+const FUEL: u64 = 1_000_000;
 
-/// Words that Jinja does not take for a variable.
-const RESERVED: [&str; 15] = [
+/// Words that Jinja does not take for a variable, and `liked`, which it writes as `True`.
+const RESERVED: [&str; 16] = [
     "true", "True", "false", "False", "none", "None", "and", "or", "not", "in", "is", "if", "else",
-    "loop", "self",
+    "loop", "self", "liked",
 ];
 
 /// A text with slots, compiled once.
@@ -98,12 +98,12 @@ impl Text {
         Ok(())
     }
 
-    /// Renders once with made-up values, to learn now of filters and tests that there are not.
-    pub(super) fn try_filters(&self) -> JinjaResult<()> {
+    /// The text, if a trial with made-up values finds all filters and tests that it uses.
+    pub(super) fn tried(self) -> JinjaResult<Self> {
         use minijinja::ErrorKind::{UnknownFilter, UnknownFunction, UnknownMethod, UnknownTest};
 
         let Form::Jinja(jinja) = &self.form else {
-            return Ok(());
+            return Ok(self);
         };
         for liked in ["true", "false"] {
             if let Err(error) = self.render_jinja(jinja, &MadeUp(liked))
@@ -112,19 +112,14 @@ impl Text {
                 return Err(error);
             }
         }
-        Ok(())
+        Ok(self)
     }
 
     fn render_jinja(&self, jinja: &Environment<'_>, values: &impl Values) -> JinjaResult<String> {
         let known = self.slots.iter().filter(|slot| values.has(slot));
-        let known: BTreeMap<_, _> = known
-            .map(|slot| (slot.to_string(), value(slot, values)))
-            .collect();
-        let (_, template) = jinja
-            .templates()
-            .next()
-            .expect("compiled with one template");
-        template.render(Value::from_object(known))
+        let known = known.map(|slot| (slot.to_string(), value(slot, values)));
+        let (_, template) = jinja.templates().next().expect("it has one template");
+        template.render(Value::from_object(known.collect::<BTreeMap<_, _>>()))
     }
 }
 
