@@ -30,7 +30,10 @@ pub(super) fn one(offer: &Offer, template: &Template) -> Vec<String> {
             if part == "prompt" && in_answer.contains(slot) && !offer.may_repeat() {
                 problems.push(format!("the answer's `{slot}` is in the prompt too"));
             } else if !offers(names, slot) {
-                let (task, known) = (offer.task, names.replace(' ', ", "));
+                let known = names
+                    .replace(' ', ", ")
+                    .replace("fields", "any field of the items");
+                let task = offer.task;
                 problems.push(format!(
                     "unknown slot `{slot}`; the {part} of {task} may use: {known}"
                 ));

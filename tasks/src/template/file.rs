@@ -136,7 +136,7 @@ impl Reader<'_> {
         };
         let quotes = &self.text[source.span()];
         let opens_line = quotes.starts_with("'''\n") || quotes.starts_with("\"\"\"\n");
-        let line = line + usize::from(opens_line) + error.line().map_or(0, |line| line - 1);
+        let line = line + usize::from(opens_line) + error.line().unwrap_or(1).saturating_sub(1);
         let detail = error.detail().map(|detail| format!(": {detail}"));
         let problem = format!("{part}: {}{}", error.kind(), detail.unwrap_or_default());
         self.refuse(line, &problem)

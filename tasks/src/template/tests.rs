@@ -227,6 +227,36 @@ fn files_of_the_wrong_form_are_refused() {
     assert!(error.to_string().contains("sequential"), "{error}");
 }
 
+#[test]
+fn rules_differ_between_tasks() {
+    for (task, prompt, expected) in [
+        (
+            "text-to-item",
+            "{{ title }} is {{ item }}",
+            "answer's `item` is in the prompt",
+        ),
+        (
+            "text-to-item",
+            "{{ history }}",
+            "may use: any field of the items",
+        ),
+        (
+            "sequential",
+            "{{ history | uper }}",
+            "prompt: unknown filter",
+        ),
+        ("sequential", "What next?", "the prompt has no slot"),
+        (
+            "requests/intent",
+            "{{ history }}",
+            "a request has no `answer`",
+        ),
+    ] {
+        let found = problems(task, &one(prompt, false)).join("\n");
+        assert!(found.contains(expected), "{prompt}: {found}");
+    }
+}
+
 fn one(prompt: &str, held_out: bool) -> String {
     format!(
         "[[template]]\nname = {prompt:?}\nslots = [\"history\", \"item\"]\n\
