@@ -180,8 +180,8 @@ impl<'a> HistoriesBuilder<'a> {
     }
 
     fn check(&mut self, event: &Event<'_>) -> std::result::Result<(), String> {
-        if event.rating.is_some_and(|rating| !rating.is_finite()) {
-            return Err(format!("the rating {:?} is not finite", event.rating));
+        if let Some(rating) = event.rating.filter(|rating| !rating.is_finite()) {
+            return Err(format!("the rating is {rating}, not finite"));
         }
         let has = [event.micros.is_some(), event.rating.is_some()];
         let expected = *self.has.get_or_insert(has);

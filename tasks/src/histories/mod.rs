@@ -1,4 +1,5 @@
 mod builder;
+mod filter;
 mod split;
 #[cfg(test)]
 mod tests;
@@ -9,6 +10,7 @@ use std::ops::Range;
 use semantic_id::{ItemId, ItemKeys};
 
 pub use builder::{HistoriesBuilder, HistoryOptions, UnknownItems};
+pub use filter::{Duplicates, Filter, Filtering};
 pub use split::{Leakage, Part, Split};
 
 /// The dense row number of a user in its [`Histories`].

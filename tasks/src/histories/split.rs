@@ -238,13 +238,13 @@ impl Shares {
     }
 }
 
-/// The time at a rank, from 0, in ascending order; beyond the last one, later than all.
+/// The time at a rank, from 0, in ascending order; beyond the last one, the end of time.
 /// Found by bisection, so that times need not be copied to be sorted.
 fn nth_time<I: Iterator<Item = i64>>(times: impl Fn() -> I, rank: usize) -> i64 {
-    let Some(last) = times().max() else {
+    let (Some(mut low), Some(mut high)) = (times().min(), times().nth(rank).and(times().max()))
+    else {
         return i64::MAX;
     };
-    let (mut low, mut high) = (times().min().unwrap_or(last), last.saturating_add(1));
     while low < high {
         let middle = low + (high - low) / 2;
         match times().filter(|&time| time <= middle).count() > rank {
