@@ -178,6 +178,40 @@ impl TokenFormat {
         Ok(codes.into_iter().collect())
     }
 
+    /// The semantic IDs in a text, in order: from each token of level 0 as many as follow in the
+    /// order of levels, so one that was cut short has fewer codes than `L`.
+    ///
+    /// ```
+    /// use semantic_id::{Code, TokenFormat};
+    ///
+    /// let format = TokenFormat::lc_rec(2);
+    /// let ids: Vec<_> = format.find_all("After <a_1><b_7>, <a_9> comes.").collect();
+    /// assert_eq!((&*ids[0], &*ids[1]), (&[Code(1), Code(7)][..], &[Code(9)][..]));
+    /// ```
+    pub fn find_all<'t>(&'t self, text: &'t str) -> impl Iterator<Item = SemanticId> + 't {
+        let mut rest = text;
+        std::iter::from_fn(move || {
+            let first = self.levels.first()?;
+            loop {
+                rest = &rest[rest.find(&first.prefix)?..];
+                let mut after = rest;
+                let codes = self.levels.iter().map_while(|template| {
+                    let (code, next) = template.strip(after)?;
+                    after = next;
+                    Some(code)
+                });
+                let id: SemanticId = codes.collect();
+                let step = rest.chars().next().map_or(0, char::len_utf8);
+                rest = &rest[step.max(rest.len() - after.len())..];
+                match (id.is_empty(), step) {
+                    (false, _) => return Some(id),
+                    (true, 0) => return None,
+                    (true, _) => {}
+                }
+            }
+        })
+    }
+
     /// Holds what makes text readable again: no digit follows a code's digits.
     fn checked(self) -> Result<Self> {
         for (level, template) in self.levels.iter().enumerate() {

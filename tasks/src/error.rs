@@ -92,8 +92,8 @@ pub enum Error {
     #[error("histories: {0}")]
     Histories(String),
 
-    /// The temporary file of the events that do not fit into memory failed.
-    #[error("the temporary file of events: {0}")]
+    /// The temporary file of what does not fit into memory failed.
+    #[error("a temporary file: {0}")]
     Spill(#[source] std::io::Error),
 
     /// A row that does not fit the format it is to be written in.

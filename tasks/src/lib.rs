@@ -19,6 +19,7 @@
 //! # Ok::<(), semid_tasks::Error>(())
 //! ```
 
+pub mod audit;
 mod catalogue;
 pub mod corpus;
 mod draw;
@@ -30,6 +31,7 @@ mod histories;
 mod input;
 mod row;
 mod side;
+mod stored;
 mod template;
 pub mod metrics;
 pub mod rewards;
@@ -50,4 +52,5 @@ pub use histories::{
 pub use input::Input;
 pub use row::{Provenance, Row, SequenceItem, Target};
 pub use side::{SideRecord, SideText, SideTexts};
+pub use stored::{StoredRow, read_rows};
 pub use template::{Finding, Side, Slot, Template, Templates, Text, Values};

@@ -1,0 +1,252 @@
+//! The rules that a row's texts can break.
+
+use semantic_id::{ItemId, ItemIndex, SemanticId};
+
+use super::Sources;
+use super::report::{Rule, ShardFindings};
+use super::users::{User, Users};
+use crate::stored::StoredRow;
+use crate::{Part, Place, Provenance, Result};
+
+/// Tasks that show items by chance, which may be any.
+const DRAWING_TASKS: [&str; 5] = ["denoising", "elimination", "pairs", "ranking", "yes-no"];
+
+/// The task whose texts a teacher thought of.
+const TRACE_TASK: &str = "reasoning";
+
+/// What texts are held against.
+#[derive(Debug)]
+pub(super) struct Texts<'a> {
+    sources: Sources<'a>,
+    /// Of each held-out key, its item of the index.
+    held_out: Vec<Option<ItemId>>,
+    /// Of each held-out key, its title in lower case.
+    titles: Vec<Option<String>>,
+    /// Of each item of the catalogue, that of the index.
+    indexed: Vec<Option<ItemId>>,
+}
+
+/// An ID in a text.
+struct Id {
+    id: SemanticId,
+    /// Those that have it: one, several in an index of shared IDs, or none.
+    items: Vec<ItemId>,
+}
+
+impl<'a> Texts<'a> {
+    pub(super) fn new(sources: Sources<'a>, users: &Users) -> Result<Self> {
+        let find = |key| match &sources.index {
+            Some(index) => index.find(key),
+            None => Ok(None),
+        };
+        let title = |key| {
+            let items = sources.items?;
+            let title = items.text(items.keys().find(key)?, "title")?;
+            Some(title.to_lowercase())
+        };
+        let held_out: semantic_id::Result<_> = users.keys().map(find).collect();
+        let items = sources
+            .items
+            .into_iter()
+            .flat_map(|items| items.keys().iter());
+        let indexed: semantic_id::Result<_> = items.map(find).collect();
+        Ok(Self {
+            held_out: held_out?,
+            titles: users.keys().map(title).collect(),
+            indexed: indexed?,
+            sources,
+        })
+    }
+
+    /// What a rule cannot be checked without.
+    pub(super) fn lacks(&self, rule: Rule) -> Option<&'static str> {
+        let Sources {
+            index,
+            items,
+            histories,
+        } = &self.sources;
+        match rule {
+            Rule::HeldOut | Rule::Ids | Rule::Reads if index.is_none() => Some("the index"),
+            Rule::Traces if index.is_none() && items.is_none() => Some("the index or the items"),
+            Rule::Reads if items.is_none() => Some("the items"),
+            Rule::Reads if histories.is_none() => Some("the histories"),
+            _ => None,
+        }
+    }
+
+    pub(super) fn check(
+        &self,
+        place: Place,
+        row: &StoredRow<'_>,
+        user: Option<User<'_>>,
+        found: &mut ShardFindings,
+    ) -> Result<()> {
+        let of = row.provenance;
+        let (asked, answered) = (self.ids(row.prompt)?, self.ids(row.answer)?);
+        let mut check = |rule: Rule, outcome| {
+            if self.lacks(rule).is_none() {
+                found.check(rule, place, outcome);
+            }
+        };
+        let shown = || asked.iter().chain(&answered);
+        check(
+            Rule::Ids,
+            none(
+                shown().find(|id| id.items.is_empty()),
+                "no item of the index",
+            ),
+        );
+        let Some(user) = user else {
+            return Ok(());
+        };
+        let draws = DRAWING_TASKS.contains(&&*of.task);
+        if of.task == TRACE_TASK {
+            check(Rule::Traces, self.trace(row, &user, [&asked, &answered]));
+        }
+        if of.reads.is_some() && !draws {
+            let mut others = asked.iter().filter(|id| !self.is_read(id, of));
+            check(
+                Rule::Reads,
+                none(others.next(), "no event that the row has read"),
+            );
+        }
+        if of.part == Part::Train {
+            let held_out: Vec<_> = shown().filter(|id| self.is_held_out(id, &user)).collect();
+            let leak = held_out.iter().find(|id| !self.is_known(id, of)).copied();
+            check(
+                Rule::HeldOut,
+                none(leak.filter(|_| !draws), "held out from the user"),
+            );
+            found.drawn += u64::from(leak.is_some() && draws);
+            found.chosen_again += u64::from(leak.is_none() && !held_out.is_empty());
+        }
+        Ok(())
+    }
+
+    /// The IDs of a text; none without an index.
+    fn ids(&self, text: &str) -> Result<Vec<Id>> {
+        let Some(index) = &self.sources.index else {
+            return Ok(Vec::new());
+        };
+        let items = |id: SemanticId| {
+            let space = index.space();
+            let padding = (id.len()..space.levels()).map_while(|level| space.end(level));
+            let path: Vec<_> = id.iter().copied().chain(padding).collect();
+            let whole = path.len() == space.levels();
+            let items = if whole {
+                index.items_of(&path)?
+            } else {
+                Vec::new()
+            };
+            Ok(Id { id, items })
+        };
+        index.token_format().find_all(text).map(items).collect()
+    }
+
+    fn is_held_out(&self, id: &Id, user: &User<'_>) -> bool {
+        let held_out = user.held_out(user.part(Part::Train).end).iter();
+        let mut held_out = held_out.filter_map(|&key| self.held_out[key as usize]);
+        held_out.any(|item| id.items.contains(&item))
+    }
+
+    /// Whether the user had chosen the item before the horizon.
+    fn is_known(&self, id: &Id, of: &Provenance<'_>) -> bool {
+        let events = [0, of.horizon.unwrap_or(0)];
+        self.events(of, events)
+            .iter()
+            .any(|&item| self.has(id, item))
+    }
+
+    /// Whether the row says that it has read the item, or asks for it.
+    fn is_read(&self, id: &Id, of: &Provenance<'_>) -> bool {
+        let target = of
+            .target
+            .map_or([0, 0], |target| [target, target.saturating_add(1)]);
+        let events = [of.reads.unwrap_or_default(), target];
+        events.iter().any(|&events| {
+            self.events(of, events)
+                .iter()
+                .any(|&item| self.has(id, item))
+        })
+    }
+
+    fn has(&self, id: &Id, item: ItemId) -> bool {
+        self.indexed[item.index()].is_some_and(|item| id.items.contains(&item))
+    }
+
+    /// The items of the user's events `[first, end)`, as far as they are known.
+    fn events(&self, of: &Provenance<'_>, [first, end]: [u32; 2]) -> &[ItemId] {
+        let items = || {
+            let histories = self.sources.histories?;
+            let items = histories.items(histories.find(of.user.as_deref()?)?);
+            items.get(first as usize..items.len().min(end as usize))
+        };
+        items().unwrap_or_default()
+    }
+
+    /// A prompt may name no item at or beyond the horizon, an answer none beyond the target.
+    fn trace(
+        &self,
+        row: &StoredRow<'_>,
+        user: &User<'_>,
+        ids: [&[Id]; 2],
+    ) -> std::result::Result<(), String> {
+        let of = row.provenance;
+        let horizon = match of.part {
+            Part::Train => user.part(Part::Train).end,
+            Part::Valid | Part::Test => of.horizon.unwrap_or(0),
+        };
+        let answered = of.target.map_or(horizon, |target| horizon.max(target + 1));
+        for ((text, ids), from) in [row.prompt, row.answer]
+            .iter()
+            .zip(ids)
+            .zip([horizon, answered])
+        {
+            let text = text.to_lowercase();
+            for &key in user.held_out(from) {
+                let item = self.held_out[key as usize];
+                let has = |id: &&Id| item.is_some_and(|item| id.items.contains(&item));
+                let id = ids.iter().find(|id| has(id) && !self.is_known(id, of));
+                none(id, "held out from the user")?;
+                if let Some(title) = &self.titles[key as usize]
+                    && names(&text, title)
+                    && !self.is_known_title(title, of)
+                {
+                    return Err(format!("the title {title:?} is held out from the user"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a title is one, or within one, of an item that the user had chosen before.
+    fn is_known_title(&self, title: &str, of: &Provenance<'_>) -> bool {
+        let mut known = self
+            .events(of, [0, of.horizon.unwrap_or(0)])
+            .iter()
+            .filter_map(|&item| {
+                let known = self.sources.items?.text(item, "title")?;
+                Some(known.to_lowercase())
+            });
+        known.any(|known| names(&known, title))
+    }
+}
+
+fn none(id: Option<&Id>, what: &str) -> std::result::Result<(), String> {
+    id.map_or(Ok(()), |id| Err(format!("ID {} is {what}", id.id)))
+}
+
+/// Whether a text has a title in it as words of its own.
+fn names(text: &str, title: &str) -> bool {
+    let in_word = |a: Option<char>, b: Option<char>| {
+        [a, b]
+            .iter()
+            .all(|c| c.is_some_and(|c| c.is_ascii_alphanumeric()))
+    };
+    !title.is_empty()
+        && text.match_indices(title).any(|(start, title)| {
+            let (before, after) = (&text[..start], &text[start + title.len()..]);
+            !in_word(before.chars().next_back(), title.chars().next())
+                && !in_word(title.chars().next_back(), after.chars().next())
+        })
+}
