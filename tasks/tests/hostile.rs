@@ -34,3 +34,33 @@ fn items_recbole() {
 fn items_parquet() {
     survives("items_parquet", bodies::items_parquet);
 }
+
+#[test]
+fn events_jsonl() {
+    survives("events_jsonl", bodies::events_jsonl);
+}
+
+#[test]
+fn events_csv() {
+    survives("events_csv", bodies::events_csv);
+}
+
+#[test]
+fn events_lc_rec() {
+    survives("events_lc_rec", bodies::events_lc_rec);
+}
+
+#[test]
+fn events_recbole() {
+    survives("events_recbole", bodies::events_recbole);
+}
+
+#[test]
+fn events_movie_lens() {
+    survives("events_movie_lens", bodies::events_movie_lens);
+}
+
+#[test]
+fn events_parquet() {
+    survives("events_parquet", bodies::events_parquet);
+}

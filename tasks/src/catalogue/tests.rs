@@ -286,6 +286,46 @@ fn errors_name_file_line_and_field() {
 }
 
 #[test]
+fn texts_can_be_left_as_they_are() -> Result<()> {
+    let text = "id,title,description\n1,\" Pok&eacute;mon  Blue\", .\n";
+    let options = ItemOptions {
+        cleaning: CleaningSteps::NONE,
+        ..ItemOptions::default()
+    };
+    let raw = Catalogue::read("a.csv", text.as_bytes(), &options)?;
+    assert_eq!(raw.text(ItemId(0), "title"), Some(" Pok&eacute;mon  Blue"));
+    assert!(
+        !raw.has_field("description"),
+        "a text that says nothing is missing"
+    );
+    assert_eq!(raw.cleaning(), Cleaning::default());
+
+    let clean = read("a.csv", text)?;
+    assert_eq!(clean.text(ItemId(0), "title"), Some("Pokémon Blue"));
+    assert_eq!(clean.cleaning().entities_decoded, 1);
+    Ok(())
+}
+
+#[test]
+fn compressed_files_are_read_and_cut_ones_refused() -> Result<()> {
+    use std::io::Write;
+
+    let text = "id,title\n1,x\n2,y\n";
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(text.as_bytes()).expect("in memory");
+    let gzip = gzip.finish().expect("in memory");
+    let zstd = zstd::encode_all(text.as_bytes(), 3).expect("in memory");
+    let options = ItemOptions::default();
+    for (file, bytes) in [("x.csv.gz", gzip), ("x.csv.zst", zstd)] {
+        assert_eq!(keys(&Catalogue::read(file, &bytes, &options)?), ["1", "2"]);
+        for end in 0..bytes.len() {
+            Catalogue::read(file, &bytes[..end], &options).expect_err("cut off");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn an_unknown_field_is_answered_with_the_known_ones() -> Result<()> {
     let catalogue = read("a.csv", "id,name,year\n1,x,1998\n")?;
     let error = catalogue

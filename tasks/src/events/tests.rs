@@ -243,7 +243,7 @@ mod parquet {
 
     use super::*;
 
-    /// `ann go 1000000001 5` and `bob ur 1000000002.5 4.5`, times in milliseconds.
+    /// `ann B01 1000000001 5` and `bob B02 1000000002.5 4.5`, times in milliseconds.
     fn file() -> Vec<u8> {
         let schema = "message events {
             required int64 id;
@@ -270,7 +270,7 @@ mod parquet {
         }
         column!(Int64Type, [1, 2], None);
         column!(ByteArrayType, ["ann", "bob"].map(ByteArray::from), None);
-        column!(ByteArrayType, ["go", "ur"].map(ByteArray::from), None);
+        column!(ByteArrayType, ["B01", "B02"].map(ByteArray::from), None);
         column!(
             Int64Type,
             [1_000_000_001_000, 1_000_000_002_500],
@@ -285,7 +285,7 @@ mod parquet {
     #[test]
     fn rows_are_read_from_bytes_and_files() -> Result<()> {
         let (bytes, options) = (file(), EventOptions::default());
-        let expected = ["ann go 1000000001 5", "bob ur 1000000002.5 4.5"];
+        let expected = ["ann B01 1000000001 5", "bob B02 1000000002.5 4.5"];
         assert_eq!(read_with("x", &bytes, &options)?, expected);
 
         let mut file = tempfile::tempfile().expect("a file");
@@ -295,7 +295,7 @@ mod parquet {
             items.push(format!("{place}: {}", event.item));
             Ok(())
         })?;
-        assert_eq!(items, ["row 1: go", "row 2: ur"]);
+        assert_eq!(items, ["row 1: B01", "row 2: B02"]);
 
         let stream = Input::Stream(Box::new(&bytes[..]));
         let error = super::super::read("x", stream, &options, &mut |_, _| Ok(()));
@@ -306,7 +306,7 @@ mod parquet {
         Ok(())
     }
 
-    /// Run with `cargo nextest run -p semid-tasks --features parquet --run-ignored only`.
+    /// Run with `carB01 nextest run -p semid-tasks --features parquet --run-ignored only`.
     #[test]
     #[ignore = "writes the binary seed of the fuzz target anew"]
     fn write_seeds() {
