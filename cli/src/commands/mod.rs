@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod decode;
 mod embed;
+mod eval;
 mod export;
 mod import;
 mod index;
@@ -45,6 +46,7 @@ commands! {
     Export(export::Export),
     Verify(verify::Verify),
     Decode(decode::Decode),
+    Eval(eval::Eval),
     Bench(bench::Bench),
     Completions(completions::Completions),
 }

@@ -33,6 +33,11 @@ impl List {
         Self::new(rows.iter().map(|&row| row..row + 1))
     }
 
+    /// The entries, of which those without a row are misses and repeats.
+    pub fn entries(&self) -> &[Range<u32>] {
+        &self.entries
+    }
+
     /// Number of entries, misses and repeats included.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -3,6 +3,7 @@ use std::num::NonZeroUsize;
 use rand::RngExt;
 use rand_chacha::rand_core::Rng;
 use rayon::prelude::*;
+use serde::Serialize;
 
 use super::Scores;
 use crate::Draw;
@@ -28,10 +29,10 @@ pub struct Comparison {
 }
 
 /// How a system differs from another by one metric.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Difference {
     /// Mean over users of this system's score less the other's.
-    pub mean: f64,
+    pub difference: f64,
     /// Where 95 % of the means lie if users are drawn again (bootstrap, percentiles).
     pub interval: [f64; 2],
     /// Twice the share of those means on the far side of 0, at most 1.
@@ -63,7 +64,7 @@ impl Comparison {
                 let far = |sums: &&Vec<i64>| sums[metric].abs() + slack >= totals[metric].abs();
                 let far = swapped.iter().filter(far).count();
                 Difference {
-                    mean: mean(totals[metric]),
+                    difference: mean(totals[metric]),
                     interval: percentiles(&sums).map(mean),
                     p_bootstrap: two_sided(&sums, slack),
                     p: far as f64 / swapped.len() as f64,

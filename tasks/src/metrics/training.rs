@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 
 use super::{Items, Truth};
+use crate::{EventOptions, Input, Result, events};
 
 /// Counts the events of each item of an index that training sees: all but those that a truth
 /// holds out.
@@ -24,6 +25,18 @@ impl<'a> Training<'a> {
             held_out,
             events,
         }
+    }
+
+    /// Counts the events of a file; `file` is its name, for its ending and for errors.
+    ///
+    /// # Errors
+    ///
+    /// If the format cannot be told, or a record cannot be read.
+    pub fn read(&mut self, file: &str, input: Input<'_>, options: &EventOptions) -> Result<()> {
+        events::read(file, input, options, &mut |_, event| {
+            self.push(event.user, event.item);
+            Ok(())
+        })
     }
 
     /// Counts an event; in which order they come does not matter. Those of items that the index
