@@ -4,7 +4,7 @@
 TORCH = settings=$$(scripts/libtorch.sh) && eval "$$settings"
 ALL = --release --workspace
 
-.PHONY: build demo titles test bench lint doc imports fixtures fuzz
+.PHONY: build demo titles test corpora bench lint doc imports fixtures fuzz
 
 build:
 	@$(TORCH) && cargo build $(ALL) --all-targets
@@ -23,6 +23,10 @@ test:
 	  else cargo test $(ALL) --lib --bins --tests; fi
 	@# Cargo gives doctests no rpath.
 	@$(TORCH) && LD_LIBRARY_PATH="$${LIBTORCH:+$$LIBTORCH/lib:}$$LD_LIBRARY_PATH" cargo test $(ALL) --doc
+
+# Corpora of every format, loaded by the Python tools that they are for.
+corpora: build
+	@python3 -B scripts/check_corpora.py target/release/examples/formats
 
 bench:
 	@$(TORCH) && cargo bench --workspace

@@ -57,7 +57,7 @@ impl Folder for Disk {
 fn main() -> Result<(), Box<dyn Error>> {
     let out = std::env::args()
         .nth(1)
-        .ok_or("usage: formats FOLDER [CHAT_TEMPLATES]")?;
+        .ok_or("usage: formats FOLDER [MODELS]")?;
     let out = Path::new(&out);
     for format in RowFormat::ALL {
         for &container in format.containers() {
@@ -104,7 +104,7 @@ fn build(
             corpus.shard(&name, &writer, |file| {
                 let mut block = Vec::new();
                 let mut counts = BTreeMap::<String, u64>::new();
-                for sample in 0..ROWS {
+                for sample in shard as u64 * ROWS..(shard as u64 + 1) * ROWS {
                     block.clear();
                     with_row(part, sample, format, |row| {
                         let rows = writer.write(row, &mut block)?;
