@@ -157,7 +157,7 @@ impl Pairs {
     }
 
     fn rows(&self) -> std::slice::ChunksExact<'_, i64> {
-        self.differences.chunks_exact(self.metrics)
+        self.differences.chunks_exact(self.metrics.max(1))
     }
 
     /// The sum over users of each metric, every user with a sign.

@@ -1,4 +1,6 @@
-use semantic_id::CodeMatrix;
+use std::collections::HashSet;
+
+use semantic_id::{Code, CodeMatrix};
 
 use super::{List, Metric, Scores};
 
@@ -36,63 +38,42 @@ pub fn slices(
     (0..labels).map(of_label).collect()
 }
 
-/// How much of each item's ID was seen as a training target.
+/// How much of each item's ID training has seen, as that of the item or of another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenColdness {
-    depth: Vec<u8>,
+    depth: Vec<usize>,
     all_seen: Vec<bool>,
 }
 
 impl TokenColdness {
-    /// Of ascending IDs, `[N, L]`, and for each whether its item was seen. `O(N L)`.
+    /// Of ascending IDs, `[N, L]`, and for each whether training has its item. `O(N L)`.
     ///
     /// # Panics
     ///
     /// If `seen` does not have a value for each ID.
     pub fn of(paths: &CodeMatrix, seen: &[bool]) -> Self {
         assert_eq!(paths.len(), seen.len(), "one value for each ID");
-        let rows: Vec<_> = paths.rows().collect();
-        let items = || rows.iter().zip(seen);
-        // Of ascending IDs, those that agree most with one are next to it.
-        let nearest = |order: &mut dyn Iterator<Item = usize>| {
-            let mut depth = vec![0_u8; rows.len()];
-            let mut last = None;
+        let rows: Vec<&[Code]> = paths.rows().collect();
+        let mut depth = vec![0; rows.len()];
+        // Of ascending IDs, those that agree most with one are the next before and after it.
+        let mut compare = |order: &mut dyn Iterator<Item = usize>| {
+            let mut nearest: &[Code] = &[];
             for row in order {
                 if seen[row] {
-                    last = Some(rows[row]);
+                    nearest = rows[row];
                 }
-                let agree = |seen: &[_]| {
-                    rows[row]
-                        .iter()
-                        .zip(seen)
-                        .take_while(|(a, b)| a == b)
-                        .count()
-                };
-                depth[row] = last.map_or(0, agree) as u8;
+                depth[row] = depth[row].max(agreement(rows[row], nearest));
             }
-            depth
         };
-        let before = nearest(&mut (0..rows.len()));
-        let after = nearest(&mut (0..rows.len()).rev());
-        let mut codes = vec![std::collections::HashSet::new(); paths.levels()];
-        for (path, _) in items().filter(|(_, seen)| **seen) {
-            for (codes, code) in codes.iter_mut().zip(*path) {
-                codes.insert(*code);
-            }
-        }
-        let is_seen = |path: &&[_]| {
-            codes
-                .iter()
-                .zip(*path)
-                .all(|(codes, code)| codes.contains(code))
-        };
+        compare(&mut (0..rows.len()));
+        compare(&mut (0..rows.len()).rev());
+        let places = |row: usize| rows[row].iter().copied().enumerate();
+        let known = (0..rows.len()).filter(|&row| seen[row]);
+        let known: HashSet<(usize, Code)> = known.flat_map(places).collect();
+        let all_seen = |row| places(row).all(|place| known.contains(&place));
         Self {
-            depth: before
-                .into_iter()
-                .zip(after)
-                .map(|(a, b)| a.max(b))
-                .collect(),
-            all_seen: rows.iter().map(is_seen).collect(),
+            all_seen: (0..rows.len()).map(all_seen).collect(),
+            depth,
         }
     }
 
@@ -102,7 +83,7 @@ impl TokenColdness {
     ///
     /// If there is no such row.
     pub fn depth(&self, row: usize) -> usize {
-        self.depth[row].into()
+        self.depth[row]
     }
 
     /// Whether each code of an ID was seen at its level.
@@ -113,4 +94,9 @@ impl TokenColdness {
     pub fn all_seen(&self, row: usize) -> bool {
         self.all_seen[row]
     }
+}
+
+/// How many codes agree from the front.
+fn agreement(a: &[Code], b: &[Code]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
