@@ -137,7 +137,7 @@ fn usual<'a>(role: usize, names: &[&'a str]) -> Option<&'a str> {
 }
 
 /// Microseconds since 1970 of a number in seconds, milliseconds, microseconds or nanoseconds.
-/// Whole seconds are exact: 10^6 has six factors 2, so their 37 bits fit into a float's 53.
+/// Whole seconds are exact: 10^6 is 2^6 times 15,625, and 37 + 14 bits fit into a float's 53.
 fn micros(text: &str) -> Option<i64> {
     let time: f64 = text.trim().parse().ok()?;
     let micros = match time.abs() {

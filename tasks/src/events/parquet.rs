@@ -38,14 +38,11 @@ fn read_rows(file: impl ChunkReader + 'static, sink: &mut Sink<'_>) -> Result<()
         .file_metadata()
         .schema_descr()
         .root_schema_ptr();
-    let names: Vec<&str> = schema
-        .get_fields()
-        .iter()
-        .map(|field| field.name())
-        .collect();
+    let all = schema.get_fields();
+    let names: Vec<&str> = all.iter().map(|field| field.name()).collect();
     let fields = Fields::find(sink.options, &names).map_err(|problem| sink.unreadable(problem))?;
     let wanted = |field: &&Arc<Type>| fields.role(field.name()).is_some();
-    let columns = schema.get_fields().iter().filter(wanted).cloned().collect();
+    let columns = all.iter().filter(wanted).cloned().collect();
     let columns = Type::group_type_builder(schema.name())
         .with_fields(columns)
         .build()

@@ -19,6 +19,7 @@ pub(super) fn read_recbole(reader: &mut dyn BufRead, sink: &mut Sink<'_>) -> Res
     read(reader, &table, before_colon, sink)
 }
 
+/// The name in a cell of RecBole's header.
 fn before_colon(cell: &str) -> &str {
     cell.split(':').next().unwrap_or_default()
 }

@@ -1,12 +1,12 @@
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write};
-use std::ops::Range;
 use std::path::PathBuf;
 
 use indexmap::IndexSet;
 use semantic_id::{ItemId, ItemKeys};
 use tempfile::SpooledTempFile;
 
+use super::columns::{Columns, Scratch};
 use super::{Histories, Part};
 use crate::{Error, Event, EventOptions, Input, Place, Result, events};
 
@@ -47,7 +47,7 @@ pub enum UnknownItems {
 /// user and written down in order, beyond a budget to a temporary file; then all places are known,
 /// and one pass over the file puts each event straight into its user's row of the result. A row
 /// is sorted by time, equal times by the order of the files. So nothing needs to be merged, and
-/// memory is the result's, the budget's and 36 bytes and the key a user.
+/// memory is the result's, about 100 bytes a user and 50 an item of the catalogue, and the budget's.
 /// `O(E log(longest row) + U log U)`.
 #[derive(Debug)]
 pub struct HistoriesBuilder<'a> {
@@ -168,7 +168,7 @@ impl<'a> HistoriesBuilder<'a> {
             )));
         }
         counts[part as usize] += 1;
-        let event = Row {
+        let event = Spilled {
             user,
             part: part as u8,
             item,
@@ -185,8 +185,8 @@ impl<'a> HistoriesBuilder<'a> {
         }
         let has = [event.micros.is_some(), event.rating.is_some()];
         let expected = *self.has.get_or_insert(has);
-        for (what, (has, expected)) in ["time", "rating"].iter().zip(has.iter().zip(expected)) {
-            match (has, expected) {
+        for (at, what) in ["time", "rating"].iter().enumerate() {
+            match (has[at], expected[at]) {
                 (false, true) => return Err(format!("no {what}, but the events before have one")),
                 (true, false) => return Err(format!("a {what}, but the events before have none")),
                 _ => {}
@@ -217,40 +217,35 @@ impl<'a> HistoriesBuilder<'a> {
             .map_err(|_| Error::Histories("there are no events".into()))?;
         drop((self.users, self.items));
 
-        let mut offsets = vec![0];
+        // For each user and part the place of the next event.
         let mut next = vec![[0; 3]; order.len()];
-        let mut at = 0;
+        let mut offsets = vec![0];
+        let mut end = 0;
         for &user in &order {
             for (next, count) in next[user].iter_mut().zip(self.counts[user]) {
-                *next = at;
-                at += count as usize;
+                *next = end;
+                end += count as usize;
             }
-            offsets.push(at);
+            offsets.push(end);
         }
 
-        let [has_times, has_ratings] = self.has.unwrap_or_default();
-        let mut rows = Rows {
-            items: vec![ItemId(0); self.len],
-            times: has_times.then(|| vec![0; self.len]),
-            ratings: has_ratings.then(|| vec![0.0; self.len]),
-        };
+        let mut events = Columns::new(self.len, self.has.unwrap_or_default());
         let mut file = reread(self.events).map_err(Error::Spill)?;
         for _ in 0..self.len {
-            let row = Row::read(&mut file).map_err(Error::Spill)?;
-            let next = &mut next[row.user as usize][row.part as usize];
-            rows.put(*next, &row);
+            let spilled = Spilled::read(&mut file).map_err(Error::Spill)?;
+            let next = &mut next[spilled.user as usize][spilled.part as usize];
+            events.put(*next, spilled.item, spilled.micros, spilled.rating);
             *next += 1;
         }
 
         let mut scratch = Scratch::default();
         for (&user, &start) in order.iter().zip(&offsets) {
-            let mut start = start;
-            for end in next[user] {
-                rows.sort(start..end, &mut scratch);
-                start = end;
+            let [train_end, valid_end, end] = next[user];
+            for part in [start..train_end, train_end..valid_end, valid_end..end] {
+                events.sort(part, &mut scratch);
             }
         }
-        for time in rows.times.iter_mut().flatten() {
+        for time in events.times.iter_mut().flatten() {
             *time = time.div_euclid(1_000_000);
         }
         let ends = |&user: &usize| {
@@ -260,9 +255,7 @@ impl<'a> HistoriesBuilder<'a> {
         Ok(Histories {
             users,
             offsets,
-            items: rows.items,
-            times: rows.times,
-            ratings: rows.ratings,
+            events,
             given: self.has_parts.then(|| order.iter().map(ends).collect()),
             catalogue: self.catalogue,
             unknown_skipped: self.unknown_skipped,
@@ -275,7 +268,7 @@ fn by_key(users: &IndexSet<Box<str>>) -> Vec<usize> {
     let number = |user: &usize| users[*user].parse::<u64>().ok();
     let mut order: Vec<usize> = (0..users.len()).collect();
     if order.iter().all(|user| number(user).is_some()) {
-        order.sort_unstable_by_key(|user| (number(user), &users[*user]));
+        order.sort_by_cached_key(|user| (number(user), &users[*user]));
     } else {
         order.sort_unstable_by_key(|user| &users[*user]);
     }
@@ -291,7 +284,7 @@ fn reread(events: BufWriter<SpooledTempFile>) -> io::Result<impl BufRead> {
 }
 
 /// An event between reading and sorting.
-struct Row {
+struct Spilled {
     user: u32,
     part: u8,
     item: ItemId,
@@ -299,7 +292,7 @@ struct Row {
     rating: f32,
 }
 
-impl Row {
+impl Spilled {
     fn write(&self, out: &mut impl Write) -> io::Result<()> {
         out.write_all(&self.user.to_le_bytes())?;
         out.write_all(&[self.part])?;
@@ -323,58 +316,4 @@ fn array<const N: usize>(input: &mut impl Read) -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     input.read_exact(&mut bytes)?;
     Ok(bytes)
-}
-
-/// The events of all users, one array a field.
-struct Rows {
-    items: Vec<ItemId>,
-    times: Option<Vec<i64>>,
-    ratings: Option<Vec<f32>>,
-}
-
-/// Working memory of [`Rows::sort`].
-#[derive(Default)]
-struct Scratch {
-    order: Vec<u32>,
-    items: Vec<ItemId>,
-    times: Vec<i64>,
-    ratings: Vec<f32>,
-}
-
-impl Rows {
-    fn put(&mut self, at: usize, row: &Row) {
-        self.items[at] = row.item;
-        if let Some(times) = &mut self.times {
-            times[at] = row.micros;
-        }
-        if let Some(ratings) = &mut self.ratings {
-            ratings[at] = row.rating;
-        }
-    }
-
-    /// Sorts some events by time; those of one time keep their order.
-    fn sort(&mut self, range: Range<usize>, scratch: &mut Scratch) {
-        let Some(times) = &mut self.times else {
-            return;
-        };
-        let times = &mut times[range.clone()];
-        if times.is_sorted() {
-            return;
-        }
-        let Scratch { order, .. } = scratch;
-        order.clear();
-        order.extend(0..times.len() as u32);
-        order.sort_by_key(|&at| times[at as usize]);
-        permute(times, order, &mut scratch.times);
-        permute(&mut self.items[range.clone()], order, &mut scratch.items);
-        if let Some(ratings) = &mut self.ratings {
-            permute(&mut ratings[range], order, &mut scratch.ratings);
-        }
-    }
-}
-
-fn permute<T: Copy>(values: &mut [T], order: &[u32], scratch: &mut Vec<T>) {
-    scratch.clear();
-    scratch.extend(order.iter().map(|&at| values[at as usize]));
-    values.copy_from_slice(scratch);
 }

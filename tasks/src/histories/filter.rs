@@ -91,36 +91,30 @@ impl Histories {
     /// One round of the k-core.
     fn drop_below(&mut self, [of_user, of_item]: [u32; 2]) -> usize {
         let mut counts = vec![0_u32; self.catalogue];
-        for item in &self.items {
+        for item in &self.events.items {
             counts[item.index()] = counts[item.index()].saturating_add(1);
         }
         self.retain(|event| event.len >= of_user as usize && counts[event.item.index()] >= of_item)
     }
 
     /// Keeps some events, and says how many it did not.
-    fn retain(&mut self, mut keep: impl FnMut(Event) -> bool) -> usize {
+    fn retain(&mut self, mut keep: impl FnMut(Candidate) -> bool) -> usize {
         let (mut read, mut write) = (0, 0);
         for row in 0..self.len() {
             let user = UserId(row as u32);
             let len = self.offsets[row + 1] - read;
-            let ends = self.given.as_ref().map(|given| given[row]);
+            let ends = self.given.as_ref().map_or([0; 2], |given| given[row]);
             for ordinal in 0..len {
-                let item = self.items[read];
-                if keep(Event {
+                let item = self.events.items[read];
+                if keep(Candidate {
                     user,
                     ordinal,
                     len,
                     item,
                 }) {
-                    self.items[write] = item;
-                    if let Some(times) = &mut self.times {
-                        times[write] = times[read];
-                    }
-                    if let Some(ratings) = &mut self.ratings {
-                        ratings[write] = ratings[read];
-                    }
+                    self.events.copy(read, write);
                     write += 1;
-                } else if let (Some(given), Some(ends)) = (&mut self.given, ends) {
+                } else if let Some(given) = &mut self.given {
                     for (new, old) in given[row].iter_mut().zip(ends) {
                         *new -= u32::from(ordinal < old as usize);
                     }
@@ -129,40 +123,27 @@ impl Histories {
             }
             self.offsets[row + 1] = write;
         }
-        self.items.truncate(write);
-        self.times
-            .iter_mut()
-            .for_each(|times| times.truncate(write));
-        self.ratings
-            .iter_mut()
-            .for_each(|ratings| ratings.truncate(write));
+        self.events.truncate(write);
         read - write
     }
 
     fn drop_users_without_events(&mut self) -> Result<usize> {
-        let before = self.len();
-        let stays: Vec<bool> = self
-            .users()
-            .map(|user| !self.range(user).is_empty())
-            .collect();
-        let keys = self
-            .users
-            .iter()
-            .zip(&stays)
-            .filter_map(|(key, &stays)| stays.then_some(key));
-        self.users = ItemKeys::new(keys)
+        let users = self.users();
+        let stay: Vec<bool> = users.map(|user| !self.range(user).is_empty()).collect();
+        let mut stays = stay.iter();
+        if let Some(given) = &mut self.given {
+            given.retain(|_| stays.next() == Some(&true));
+        }
+        let keys = self.users.iter().zip(&stay);
+        self.users = ItemKeys::new(keys.filter(|(_, stays)| **stays).map(|(key, _)| key))
             .map_err(|_| Error::Histories("the filter leaves no events".into()))?;
         self.offsets.dedup();
-        if let Some(given) = &mut self.given {
-            let mut stays = stays.iter();
-            given.retain(|_| stays.next().copied().unwrap_or_default());
-        }
-        Ok(before - self.len())
+        Ok(stay.len() - self.len())
     }
 }
 
-/// An event as a step of the filter sees it: `ordinal` of `len` of its user.
-struct Event {
+/// An event that a step of the filter decides on: `ordinal` of `len` of its user.
+struct Candidate {
     user: UserId,
     ordinal: usize,
     len: usize,

@@ -1,4 +1,5 @@
 mod builder;
+mod columns;
 mod filter;
 mod split;
 #[cfg(test)]
@@ -8,6 +9,8 @@ use std::fmt;
 use std::ops::Range;
 
 use semantic_id::{ItemId, ItemKeys};
+
+use columns::Columns;
 
 pub use builder::{HistoriesBuilder, HistoryOptions, UnknownItems};
 pub use filter::{Duplicates, Filter, Filtering};
@@ -36,8 +39,8 @@ impl fmt::Display for UserId {
 /// number if all keys are numbers, else by bytes. Where the files gave a split, a row holds the
 /// events of training, then those of validation, then those of the test, each in order of time.
 ///
-/// Memory: 4 bytes an event, 8 more for its time and 4 for its rating where there are any; 16
-/// bytes and the key a user.
+/// Memory: 4 bytes an event, 8 more for its time and 4 for its rating where there are any; 20
+/// bytes and the key a user, 8 more where a split is given.
 ///
 /// ```
 /// use semantic_id::ItemKeys;
@@ -63,9 +66,7 @@ pub struct Histories {
     users: ItemKeys,
     /// Where each user's events begin, and where the last one's end, `[users + 1]`.
     offsets: Vec<usize>,
-    items: Vec<ItemId>,
-    times: Option<Vec<i64>>,
-    ratings: Option<Vec<f32>>,
+    events: Columns,
     /// For each user, how many events are of training, and how many of training or validation.
     given: Option<Vec<[u32; 2]>>,
     /// Items of the catalogue, those without events included.
@@ -82,7 +83,7 @@ impl Histories {
 
     /// Number of events of all users.
     pub fn events(&self) -> usize {
-        self.items.len()
+        self.events.items.len()
     }
 
     /// Number of items of the catalogue, those without events included.
@@ -116,17 +117,17 @@ impl Histories {
 
     /// A user's items, by ordinal; never empty.
     pub fn items(&self, user: UserId) -> &[ItemId] {
-        &self.items[self.range(user)]
+        &self.events.items[self.range(user)]
     }
 
     /// When a user's events were, in seconds since 1970, by ordinal.
     pub fn times(&self, user: UserId) -> Option<&[i64]> {
-        Some(&self.times.as_ref()?[self.range(user)])
+        Some(&self.events.times.as_ref()?[self.range(user)])
     }
 
     /// How a user rated the items, by ordinal.
     pub fn ratings(&self, user: UserId) -> Option<&[f32]> {
-        Some(&self.ratings.as_ref()?[self.range(user)])
+        Some(&self.events.ratings.as_ref()?[self.range(user)])
     }
 
     fn range(&self, user: UserId) -> Range<usize> {

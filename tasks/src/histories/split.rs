@@ -1,5 +1,6 @@
 use std::fmt;
 use std::ops::Range;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,15 @@ impl fmt::Display for Part {
             Self::Valid => "valid",
             Self::Test => "test",
         })
+    }
+}
+
+impl FromStr for Part {
+    type Err = String;
+
+    fn from_str(name: &str) -> std::result::Result<Self, String> {
+        let named = Self::ALL.into_iter().find(|part| part.to_string() == name);
+        named.ok_or_else(|| "the parts are train, valid, test".to_owned())
     }
 }
 
@@ -206,7 +216,7 @@ pub struct Leakage {
 }
 
 fn ordered_times(histories: &Histories) -> Result<()> {
-    let problem = match (&histories.times, &histories.given) {
+    let problem = match (&histories.events.times, &histories.given) {
         (None, _) => "a split by time needs times; these histories have none",
         (_, Some(_)) => "the files give a split: use it, or read them as one part",
         _ => return Ok(()),

@@ -387,8 +387,8 @@ mod against_oracles {
             let split = Split::by_time(&histories, shares).expect("times");
             let [train, valid, test] = Part::ALL.map(|part| targets(&split, part));
             let before = |a: &[i64], b: &[i64]| a.iter().max() < b.iter().min();
-            prop_assert!(b_empty(&train, &valid) || before(&train, &valid));
-            prop_assert!(b_empty(&valid, &test) || before(&valid, &test));
+            prop_assert!(one_is_empty(&train, &valid) || before(&train, &valid));
+            prop_assert!(one_is_empty(&valid, &test) || before(&valid, &test));
             let all = train.len() + valid.len() + test.len();
             let due = all * shares[0] as usize / shares.iter().sum::<u32>() as usize;
             prop_assert!(train.len() <= due);
@@ -396,7 +396,7 @@ mod against_oracles {
             let split = Split::leave_one_out(&histories);
             let [train, _, test] = Part::ALL.map(|part| targets(&split, part));
             let Some(leakage) = split.leakage(&histories) else {
-                prop_assert!(b_empty(&train, &test));
+                prop_assert!(one_is_empty(&train, &test));
                 return Ok(());
             };
             let share = |test: &i64| {
@@ -409,7 +409,7 @@ mod against_oracles {
         }
     }
 
-    fn b_empty(a: &[i64], b: &[i64]) -> bool {
+    fn one_is_empty(a: &[i64], b: &[i64]) -> bool {
         a.is_empty() || b.is_empty()
     }
 }
