@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Semantic IDs for the 1,682 movies of MovieLens 100K, from texts to a checked index, into demo/.
+# Semantic IDs for the 1,682 movies of MovieLens 100K, from texts to a checked index and a small
+# corpus of it, into demo/.
 # A step whose output is newer than its inputs is not run again. Needs target/release/semid (make build).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -49,3 +50,31 @@ step index "$index" demo/embed.json demo/train.json -- \
 step check demo/check.json demo/index.json -- \
   "$index" --embeddings "$embeddings" --model "$model" || [ -e demo/check.json ]
 python3 scripts/demo_table.py "$embeddings" "$model" "$index"
+
+cat >demo/recipe.toml <<RECIPE
+# A small corpus: which movie comes next, what the IDs mean, and the best of ten.
+seed = 42
+
+[inputs]
+items = "$movies"
+interactions = "$cache/ml-100k/ml-100k.inter"
+index = "movies.index.safetensors"
+
+[[tasks]]
+task = "sequential"
+rows = 2000
+
+[[tasks]]
+task = "item-to-text"
+
+[[tasks]]
+task = "ranking"
+rows = 500
+negatives = { count = 9, from = "tree", depth = 1 }
+RECIPE
+"$semid" tasks build demo/recipe.toml --out demo/corpus
+"$semid" tasks audit demo/corpus
+echo "three rows:"
+for row in 1 2 3; do
+  sed -n "${row}p" demo/corpus/train/part-00000-of-00001.jsonl
+done

@@ -8,6 +8,7 @@ mod commands;
 mod console;
 mod encoder;
 mod map;
+mod materials;
 mod output;
 mod progress;
 mod scores;

@@ -29,6 +29,7 @@ mod format;
 pub mod generators;
 mod histories;
 mod input;
+mod recipe;
 mod row;
 mod side;
 mod stored;
@@ -50,7 +51,11 @@ pub use histories::{
     Split, UnknownItems, UserId,
 };
 pub use input::Input;
+pub use recipe::{
+    ChatTable, HistoryTable, Inputs, Interactions, InteractionsTable, ItemsTable, NegativesTable, OutputTable,
+    Policy, Recipe, RecipeParams, SplitTable, TaskTable, TokensTable,
+};
 pub use row::{Provenance, Row, SequenceItem, Target};
-pub use side::{SideRecord, SideText, SideTexts};
+pub use side::{Ingested, SideAnswer, SideRecord, SideRequest, SideText, SideTexts};
 pub use stored::{StoredRow, read_rows};
 pub use template::{Finding, Side, Slot, Template, Templates, Text, Values};

@@ -10,6 +10,7 @@ mod export;
 mod import;
 mod index;
 mod inspect;
+mod tasks;
 mod train;
 mod verify;
 
@@ -47,6 +48,7 @@ commands! {
     Verify(verify::Verify),
     Decode(decode::Decode),
     Eval(eval::Eval),
+    Tasks(tasks::Tasks),
     Bench(bench::Bench),
     Completions(completions::Completions),
 }

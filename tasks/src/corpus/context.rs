@@ -16,6 +16,8 @@ pub struct HistoryStyle {
     pub numbered: bool,
     /// What stands before and after a title.
     pub quotes: [String; 2],
+    /// Characters taken off both ends of every title, here and elsewhere.
+    pub trim_titles: String,
 }
 
 impl Default for HistoryStyle {
@@ -26,6 +28,7 @@ impl Default for HistoryStyle {
             separator: ", ".to_owned(),
             numbered: false,
             quotes: ["\"".to_owned(), "\"".to_owned()],
+            trim_titles: String::new(),
         }
     }
 }
@@ -69,7 +72,10 @@ impl<'a> Context<'a> {
     ) -> Self {
         let items = || (0..catalogue.len() as u32).map(ItemId);
         let mut titles = Texts::default();
-        items().for_each(|item| titles.push(catalogue.text(item, "title").unwrap_or_default()));
+        for item in items() {
+            let title = catalogue.text(item, "title").unwrap_or_default();
+            titles.push(title.trim().trim_matches(|c| style.trim_titles.contains(c)));
+        }
         let mut popularity = vec![0; catalogue.len()];
         for user in histories.users() {
             for item in &histories.items(user)[..split.train_end(user)] {

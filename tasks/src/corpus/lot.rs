@@ -19,8 +19,9 @@ pub(super) struct Lot<'a> {
     pub(super) stage: u32,
     /// What its chance is keyed by, for each epoch and pass.
     pub(super) purposes: Vec<String>,
-    samples: Samples,
-    order: Option<Permutation>,
+    pub(super) samples: Samples,
+    /// The order of the samples where not all of them have a row.
+    pub(super) order: Option<Permutation>,
 }
 
 /// What a task makes its samples of, by number.
@@ -110,30 +111,6 @@ fn known_until(split: &Split, user: UserId, part: Part) -> u32 {
 }
 
 impl<'a> Lot<'a> {
-    pub(super) fn new(
-        task: Box<dyn Task>,
-        templates: Vec<&'a Template>,
-        (part, stage): (Part, u32),
-        samples: Samples,
-        rows: u64,
-        (seed, epochs): (u64, u32),
-    ) -> Self {
-        let name = task.name();
-        let whole = samples.len().max(1);
-        let passes = u64::from(epochs) * rows.div_ceil(whole);
-        let order = !rows.is_multiple_of(whole);
-        Self {
-            order: order.then(|| Permutation::new(seed, name, whole)),
-            purposes: (0..passes).map(|pass| format!("{name} {pass}")).collect(),
-            task,
-            templates,
-            part,
-            rows,
-            stage,
-            samples,
-        }
-    }
-
     /// The sample of a row of an epoch, its number, and which pass over all samples it is of.
     pub(super) fn sample(&self, epoch: u32, row: u64, split: &Split) -> (u64, u32, At) {
         let samples = self.samples.len();

@@ -1,5 +1,6 @@
 //! From samples to rows.
 
+mod build;
 mod context;
 mod lot;
 mod permutation;
@@ -11,12 +12,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use crate::generators::{Over, Sample, Skip, TaskOptions, task};
 use crate::tokens::{Kept, Truncation};
-use crate::{Draw, Error, Part, Provenance, Result, Row, Target, Template, Templates};
+use crate::{Draw, Error, Need, Part, Provenance, Result, Row, Target, Template, Templates};
 use lot::{Lot, Samples};
 use permutation::Permutation;
-use view::{View, WHOLE};
+use view::WHOLE;
+
+pub(crate) use view::View;
 
 pub use context::{Context, HistoryStyle};
 pub use texts::{Ids, UserTexts};
@@ -47,6 +52,8 @@ pub enum Amount {
     Weight(f64),
     /// So many.
     Rows(u64),
+    /// As many as have at most so many tokens together.
+    Tokens(u64),
 }
 
 /// The order of the rows of an epoch, within a stage.
@@ -64,9 +71,7 @@ pub struct Corpus<'a> {
     context: &'a Context<'a>,
     lots: Vec<Lot<'a>>,
     groups: Vec<Group>,
-    seed: u64,
-    epochs: u32,
-    budget: Option<Budget<'a>>,
+    options: CorpusOptions<'a>,
 }
 
 /// The rows of a stage, in an epoch.
@@ -155,26 +160,58 @@ impl RowTexts {
         Ok(())
     }
 
-    fn tokens(&self, budget: &Budget<'_>) -> Result<usize> {
-        let texts = [&self.system, &self.prompt, &self.answer];
-        texts.iter().map(|text| (budget.count)(text)).sum()
+    fn all(&self) -> [&str; 3] {
+        [&self.system, &self.prompt, &self.answer]
     }
 }
 
-/// How many tokens a row may have.
+/// What all tasks of a corpus share.
 #[derive(Clone, Copy)]
-pub struct Budget<'a> {
-    /// At most so many.
-    pub tokens: usize,
-    /// How many a text has.
-    pub count: &'a (dyn Fn(&str) -> Result<usize> + Sync),
+pub struct CorpusOptions<'a> {
+    /// What all chance is keyed by.
+    pub seed: u64,
+    /// Passes over the samples, each with its own draws.
+    pub epochs: u32,
+    /// The order of the rows of a stage.
+    pub order: Order,
+    /// What the format wants of rows beyond prompt and answer.
+    pub need: Need,
+    /// How many tokens a text has.
+    pub count: Option<&'a (dyn Fn(&str) -> Result<usize> + Sync)>,
+    /// To how many tokens rows are shortened, as [`Truncation`] says; what a chat template adds
+    /// comes on top.
+    pub tokens_per_row: Option<usize>,
 }
 
-impl fmt::Debug for Budget<'_> {
+impl Default for CorpusOptions<'_> {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            epochs: 1,
+            order: Order::Mixed,
+            need: Need::Nothing,
+            count: None,
+            tokens_per_row: None,
+        }
+    }
+}
+
+impl fmt::Debug for CorpusOptions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Budget")
-            .field("tokens", &self.tokens)
+        f.debug_struct("CorpusOptions")
+            .field("seed", &self.seed)
+            .field("epochs", &self.epochs)
+            .field("order", &self.order)
             .finish_non_exhaustive()
+    }
+}
+
+impl CorpusOptions<'_> {
+    fn tokens(&self, texts: &[&str]) -> Result<usize> {
+        let count = self.count.ok_or_else(|| {
+            Error::Recipe("a budget of tokens needs a tokenizer to count them".to_owned())
+        })?;
+        texts.iter().map(|text| count(text)).sum()
     }
 }
 
@@ -183,82 +220,98 @@ impl<'a> Corpus<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Recipe`] for no task, an unknown one, templates that there are not, or a task
-    /// without samples. `O(U)` for each task.
+    /// [`Error::Recipe`] for no task, an unknown one, templates that there are not, a task
+    /// without samples, or a budget of tokens that cannot be met. `O(U)` for each task; a budget
+    /// of tokens makes rows until it is reached.
     pub fn new(
         context: &'a Context<'a>,
         templates: &'a Templates,
         plans: &[TaskPlan],
-        order: Order,
-        (seed, epochs): (u64, u32),
+        options: CorpusOptions<'a>,
     ) -> Result<Self> {
-        if plans.is_empty() {
+        let lots = plans
+            .iter()
+            .map(|plan| lot(context, templates, plan, &options));
+        let mut corpus = Self {
+            context,
+            lots: lots.collect::<Result<_>>()?,
+            groups: Vec::new(),
+            options,
+        };
+        if corpus.lots.is_empty() {
             return Err(Error::Recipe("there are no tasks: add one".to_owned()));
         }
-        let mut lots = Vec::with_capacity(plans.len());
-        for plan in plans {
-            let task = task(&plan.task, &plan.options)?;
-            let chosen = choose(templates, plan)?;
-            let samples = Samples::new(task.over(), plan.part, context);
-            let rows = match plan.amount {
-                Amount::Rows(rows) => rows,
-                Amount::Weight(weight) => (samples.len() as f64 * weight).round() as u64,
-            };
-            if samples.len() == 0 {
-                return Err(Error::Recipe(format!(
-                    "task {:?} has no samples of part {}: {}",
-                    plan.task,
-                    plan.part,
-                    match task.over() {
-                        Over::Texts(kind) =>
-                            format!("no side texts of kind {kind} were given for it"),
-                        _ => "no user has events enough".to_owned(),
-                    }
-                )));
+        for (lot, plan) in plans.iter().enumerate() {
+            if let Amount::Tokens(tokens) = plan.amount {
+                corpus.lots[lot].rows = corpus.rows_of_tokens(lot, tokens)?;
             }
-            let place = (plan.part, plan.stage);
-            lots.push(Lot::new(task, chosen, place, samples, rows, (seed, epochs)));
         }
-        let mut stages: Vec<u32> = lots.iter().map(|lot| lot.stage).collect();
+        corpus.groups = corpus.stages();
+        Ok(corpus)
+    }
+
+    /// The lots of each stage, in the order of stages.
+    fn stages(&self) -> Vec<Group> {
+        let mut stages: Vec<u32> = self.lots.iter().map(|lot| lot.stage).collect();
         stages.sort_unstable();
         stages.dedup();
-        let mut groups: Vec<Group> = Vec::new();
         let mut first = 0;
-        for stage in stages {
+        let group = |stage| {
             let mut rows = 0;
             let mut members = Vec::new();
-            for (at, lot) in lots
-                .iter()
-                .enumerate()
-                .filter(|(_, lot)| lot.stage == stage)
-            {
+            let of_stage = self.lots.iter().enumerate();
+            for (at, lot) in of_stage.filter(|(_, lot)| lot.stage == stage) {
                 members.push((rows, at));
                 rows += lot.rows;
             }
-            let mixed = (order == Order::Mixed)
-                .then(|| Permutation::new(seed, &format!("order of stage {stage}"), rows));
-            groups.push(Group {
+            let purpose = format!("order of stage {stage}");
+            let mixed = self.options.order == Order::Mixed;
+            let group = Group {
                 first,
                 lots: members,
-                order: mixed,
-            });
+                order: mixed.then(|| Permutation::new(self.options.seed, &purpose, rows)),
+            };
             first += rows;
-        }
-        Ok(Self {
-            context,
-            lots,
-            groups,
-            seed,
-            epochs,
-            budget: None,
-        })
+            group
+        };
+        stages.into_iter().map(group).collect()
     }
 
-    /// Shortens rows to a budget of tokens, as [`Truncation`] says; chat templates and special
-    /// tokens come on top.
-    pub fn within(self, budget: Budget<'a>) -> Self {
-        let budget = Some(budget);
-        Self { budget, ..self }
+    /// How many of a lot's samples, in the order of its draw, have at most so many tokens.
+    fn rows_of_tokens(&self, lot: usize, budget: u64) -> Result<u64> {
+        let samples = self.lots[lot].rows;
+        let tokens_of = |row: u64| {
+            let mut tokens = 0;
+            let row = (0, lot, row);
+            let made = self.row(row, &mut Scratch::default(), &mut |row| {
+                let texts = [row.system.unwrap_or_default(), row.prompt, row.answer];
+                tokens = self.options.tokens(&texts)? as u64;
+                Ok(())
+            })?;
+            Ok(made.map_or(0, |()| tokens))
+        };
+        let mut sum = 0;
+        for first in (0..samples).step_by(4096) {
+            let rows = first..samples.min(first + 4096);
+            let tokens: Vec<u64> = rows.into_par_iter().map(tokens_of).collect::<Result<_>>()?;
+            for (row, tokens) in (first..).zip(tokens) {
+                if sum + tokens > budget {
+                    return match sum {
+                        0 => Err(self.unmet(lot, budget, "its first row alone has more")),
+                        _ => Ok(row),
+                    };
+                }
+                sum += tokens;
+            }
+        }
+        Err(self.unmet(lot, budget, &format!("all its rows together have {sum}")))
+    }
+
+    fn unmet(&self, lot: usize, budget: u64, why: &str) -> Error {
+        let task = self.lots[lot].task.name();
+        Error::Recipe(format!(
+            "task {task:?}: a budget of {budget} tokens cannot be met: {why}"
+        ))
     }
 
     /// What its rows are made of.
@@ -268,7 +321,7 @@ impl<'a> Corpus<'a> {
 
     /// Rows, those that will be skipped among them.
     pub fn len(&self) -> u64 {
-        self.epoch_len() * u64::from(self.epochs)
+        self.epoch_len() * u64::from(self.options.epochs)
     }
 
     /// Whether no row is asked for.
@@ -339,7 +392,7 @@ impl<'a> Corpus<'a> {
     ) -> Result<std::result::Result<(), Skip>> {
         let lot = &self.lots[lot];
         let (number, pass, at) = lot.sample(epoch, row, self.context.split);
-        let mut chance = Draw::new(self.seed, &lot.purposes[pass as usize], number);
+        let mut chance = Draw::new(self.options.seed, &lot.purposes[pass as usize], number);
         let Scratch {
             sample,
             texts,
@@ -354,11 +407,11 @@ impl<'a> Corpus<'a> {
             return Ok(Err(Skip::NoTemplate));
         };
         texts.render(template, &view)?;
-        if let Some(budget) = &self.budget {
-            let kept = truncation.fit(view.whole(), budget.tokens, |kept| {
+        if let Some(budget) = self.options.tokens_per_row {
+            let kept = truncation.fit(view.whole(), budget, |kept| {
                 view.kept = kept;
                 texts.render(template, &view)?;
-                texts.tokens(budget)
+                self.options.tokens(&texts.all())
             })?;
             let Some(kept) = kept else {
                 return Ok(Err(Skip::TooLong));
@@ -387,6 +440,14 @@ impl<'a> Corpus<'a> {
             horizon: sample.horizon,
             made_at: made_at.max(),
         };
+        let sequence = (self.options.need == Need::Sequence).then(|| view.sequence());
+        let fields = (self.options.need == Need::Fields).then(|| view.fields());
+        let fields: Option<Vec<_>> = fields.as_ref().map(|fields| {
+            let pairs = fields
+                .iter()
+                .map(|(name, text)| (name.as_str(), text.as_str()));
+            pairs.collect()
+        });
         take(&Row {
             system: template.system.is_some().then_some(&*texts.system),
             prompt: &texts.prompt,
@@ -399,12 +460,54 @@ impl<'a> Corpus<'a> {
                     codes: self.context.ids.codes(item),
                 })
             }),
-            sequence: None,
-            fields: None,
+            sequence: sequence.as_deref(),
+            fields: fields.as_deref(),
             provenance: &provenance,
         })?;
         Ok(Ok(()))
     }
+}
+
+/// A task with its samples and templates. Of a budget in tokens it has all rows, in the order of
+/// a draw, until these are counted.
+fn lot<'a>(
+    context: &Context<'_>,
+    templates: &'a Templates,
+    plan: &TaskPlan,
+    options: &CorpusOptions<'_>,
+) -> Result<Lot<'a>> {
+    let task = task(&plan.task, &plan.options)?;
+    let chosen = choose(templates, plan)?;
+    let samples = Samples::new(task.over(), plan.part, context);
+    if samples.len() == 0 {
+        let why = match task.over() {
+            Over::Texts(kind) => format!("no side texts of kind {kind} were given for it"),
+            _ => "no user has events enough".to_owned(),
+        };
+        let (task, part) = (&plan.task, plan.part);
+        return Err(Error::Recipe(format!(
+            "task {task:?} has no samples of part {part}: {why}"
+        )));
+    }
+    let rows = match plan.amount {
+        Amount::Rows(rows) => rows,
+        Amount::Weight(weight) => ((samples.len() as f64 * weight).round() as u64).max(1),
+        Amount::Tokens(_) => samples.len(),
+    };
+    let drawn = matches!(plan.amount, Amount::Tokens(_)) || !rows.is_multiple_of(samples.len());
+    let order = drawn.then(|| Permutation::new(options.seed, task.name(), samples.len()));
+    let passes = u64::from(options.epochs) * rows.div_ceil(samples.len());
+    let name = task.name();
+    Ok(Lot {
+        purposes: (0..passes).map(|pass| format!("{name} {pass}")).collect(),
+        templates: chosen,
+        part: plan.part,
+        stage: plan.stage,
+        task,
+        rows,
+        samples,
+        order,
+    })
 }
 
 /// The templates of a task that a plan takes.

@@ -5,7 +5,7 @@ use semantic_id::ItemId;
 use super::Context;
 use crate::generators::Sample;
 use crate::tokens::{Kept, first_sentences, sentences};
-use crate::{Side, SideText, Slot, Values};
+use crate::{SequenceItem, Side, SideText, Slot, Values};
 
 /// Nothing is left out.
 pub(super) const WHOLE: Kept = Kept {
@@ -15,7 +15,7 @@ pub(super) const WHOLE: Kept = Kept {
 
 /// A sample as its template sees it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct View<'a> {
+pub(crate) struct View<'a> {
     pub(super) context: &'a Context<'a>,
     pub(super) sample: &'a Sample,
     /// What stands for the item in the answers of pairs.
@@ -25,7 +25,7 @@ pub(super) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    pub(super) fn new(context: &'a Context<'a>, sample: &'a Sample) -> Self {
+    pub(crate) fn new(context: &'a Context<'a>, sample: &'a Sample) -> Self {
         Self {
             context,
             sample,
@@ -47,6 +47,29 @@ impl<'a> View<'a> {
             },
             sentences: description.map_or(0, sentences),
         }
+    }
+
+    /// The history that is shown, and then the item.
+    pub(super) fn sequence(&self) -> Vec<SequenceItem<'a>> {
+        let items = self.history().iter().copied().chain(self.item());
+        let told = items.map(|item| SequenceItem {
+            key: self.context.catalogue.keys().get(item),
+            id: self.context.ids.text(item).unwrap_or_default(),
+            title: self.title(item).unwrap_or_default(),
+        });
+        told.collect()
+    }
+
+    /// All slots that the sample has, by name.
+    pub(super) fn fields(&self) -> Vec<(String, String)> {
+        let fields = self.context.catalogue.fields();
+        let slots = Slot::named().chain(fields.map(Slot::from));
+        let told = slots.filter(|slot| self.has(slot)).map(|slot| {
+            let mut text = String::new();
+            self.write(&slot, &mut text);
+            (slot.to_string(), text)
+        });
+        told.collect()
     }
 
     fn item(&self) -> Option<ItemId> {

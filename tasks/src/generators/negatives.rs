@@ -4,10 +4,11 @@ use std::ops::Range;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use semantic_id::ItemId;
+use serde::Deserialize;
 
 use super::{Sample, Skip};
-use crate::UserId;
 use crate::corpus::Context;
+use crate::{Catalogue, Error, Histories, Place, Result, UserId};
 
 /// How items are chosen that a user did not choose.
 ///
@@ -50,7 +51,69 @@ pub enum NegativeSource {
 
 /// A model's answers, by user and by the event it was asked for.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Beams(pub HashMap<(UserId, u32), Vec<ItemId>>);
+pub struct Beams(HashMap<(UserId, u32), Vec<ItemId>>);
+
+/// A line of a file of answers.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Answer {
+    user: String,
+    target: u32,
+    items: Vec<String>,
+}
+
+impl Beams {
+    /// Reads JSON lines `{"user": key, "target": ordinal, "items": [keys, best first]}`.
+    ///
+    /// # Errors
+    ///
+    /// With file and line: what is no such object, an unknown user or item, an ordinal beyond the
+    /// user's events, or two answers for one event.
+    pub fn read(
+        file: &str,
+        bytes: &[u8],
+        catalogue: &Catalogue,
+        histories: &Histories,
+    ) -> Result<Self> {
+        let mut beams = HashMap::new();
+        for (line, number) in bytes.split(|&byte| byte == b'\n').zip(1..) {
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            let bad = |problem: String| Error::Record {
+                file: file.to_owned(),
+                place: Place::line(number),
+                problem,
+            };
+            let answer: Answer =
+                serde_json::from_slice(line).map_err(|error| bad(error.to_string()))?;
+            let Answer {
+                user,
+                target,
+                items,
+            } = answer;
+            let known = histories.find(&user);
+            let known = known.ok_or_else(|| bad(format!("there is no user {user:?}")))?;
+            let events = histories.items(known).len();
+            if target as usize >= events {
+                return Err(bad(format!(
+                    "target {target}, but user {user:?} has {events} events"
+                )));
+            }
+            let item = |key: &String| {
+                let item = catalogue.keys().find(key);
+                item.ok_or_else(|| bad(format!("there is no item {key:?}")))
+            };
+            let items = items.iter().map(item).collect::<Result<_>>()?;
+            if beams.insert((known, target), items).is_some() {
+                return Err(bad(format!(
+                    "a second answer for event {target} of user {user:?}"
+                )));
+            }
+        }
+        Ok(Self(beams))
+    }
+}
 
 /// Draws for one negative before it is given up: histories are short, catalogues are not.
 const TRIES: usize = 64;
@@ -64,7 +127,7 @@ impl Negatives {
         count: usize,
         chance: &mut ChaCha8Rng,
         sample: &mut Sample,
-    ) -> Result<(), Skip> {
+    ) -> std::result::Result<(), Skip> {
         let known = |sample: &Sample, item| known(context, sample, item);
         if let NegativeSource::Beams(Beams(beams)) = &self.from {
             let asked = sample.user.zip(sample.target);

@@ -4,11 +4,15 @@
 //! their writers knew. So every one declares the horizon it was made at, and where it is about
 //! one event, which.
 
+mod requests;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Histories, Place, Result, Side, UserId};
+
+pub use requests::{Ingested, SideAnswer, SideRequest};
 
 /// One side text, as it stands on a line of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

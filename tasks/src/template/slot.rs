@@ -1,4 +1,5 @@
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -116,6 +117,21 @@ impl fmt::Display for Slot {
 impl fmt::Display for Side {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Slot::Side(*self).fmt(f)
+    }
+}
+
+impl FromStr for Side {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match Slot::from(name) {
+            Slot::Side(side) => Ok(side),
+            _ => {
+                let sides = NAMES.iter().filter(|(_, slot)| matches!(slot, Slot::Side(_)));
+                let names: Vec<_> = sides.map(|(name, _)| *name).collect();
+                Err(format!("the kinds are {}", names.join(", ")))
+            }
+        }
     }
 }
 

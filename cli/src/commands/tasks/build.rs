@@ -1,0 +1,337 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use semantic_id::{Digest, Manifest};
+use semid_tasks::corpus::{Corpus, CorpusOptions};
+use semid_tasks::tokens::Tokenizer;
+use semid_tasks::{
+    ChatTemplate, CorpusFolder, DatasetCard, Folder, Part, RowFormat, RowWriter, dataset_info,
+    new_tokens,
+};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::console::Console;
+use crate::map;
+use crate::materials::Materials;
+use crate::output::OutputFile;
+use crate::progress;
+
+/// Build a corpus from a recipe
+///
+/// The folder gets a folder of shards for each part, split.jsonl (for each user what is held out:
+/// also the truth of `semid eval`), the recipe, a dataset card and a manifest. The bytes depend on
+/// the recipe and its inputs alone, not on threads. A build that was killed goes on where it was:
+/// finished shards are kept.
+///
+/// Files are named from the folder of the recipe. docs/recipes.md has every table and key.
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    /// The recipe, TOML
+    recipe: PathBuf,
+    /// The folder to write
+    #[arg(long, value_name = "DIR", required_unless_present = "dry_run")]
+    out: Option<PathBuf>,
+    /// Make all rows and write none: what would come out, and how fast
+    #[arg(long, conflicts_with = "out")]
+    dry_run: bool,
+    /// Seed, instead of the recipe's
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    out: Option<PathBuf>,
+    rows: BTreeMap<String, u64>,
+    skipped: BTreeMap<String, u64>,
+    truncated: BTreeMap<String, u64>,
+    seconds: f64,
+    seconds_reading: f64,
+    bytes: u64,
+    files: Vec<String>,
+    inputs: serde_json::Value,
+    peak_rss: Option<u64>,
+}
+
+impl Build {
+    pub(crate) fn run(&self, console: &Console) -> anyhow::Result<()> {
+        let start = Instant::now();
+        let materials = Materials::read(&self.recipe, console)?;
+        let seconds_reading = start.elapsed().as_secs_f64();
+        let report = match &self.out {
+            Some(out) => {
+                let folder = DiskFolder::open(out)?;
+                self.build(&materials, folder, console)?
+            }
+            None => self.build(&materials, Nowhere, console)?,
+        };
+        console.report(&Report {
+            out: self.out.clone(),
+            seconds: start.elapsed().as_secs_f64(),
+            seconds_reading,
+            peak_rss: crate::artefact::peak_rss(),
+            ..report
+        })
+    }
+
+    fn build<F: Folder>(
+        &self,
+        materials: &Materials,
+        folder: F,
+        console: &Console,
+    ) -> anyhow::Result<Report> {
+        let params = materials.recipe.params();
+        let seed = self.seed.unwrap_or(params.seed);
+        let rows = writer(materials, seed)?;
+        let tokenizer = match &params.tokens {
+            None => None,
+            Some(tokens) => Some(tokenizer(&materials.path(&tokens.tokenizer))?),
+        };
+        let count = tokenizer
+            .as_ref()
+            .map(|tokenizer| |text: &str| tokenizer.count(text));
+        let context = materials.context();
+        let options = CorpusOptions {
+            seed,
+            epochs: params.epochs,
+            order: materials.recipe.order(),
+            need: rows.format().needs(),
+            count: count.as_ref().map(|count| count as _),
+            tokens_per_row: params.tokens.as_ref().and_then(|tokens| tokens.per_row),
+        };
+
+        let mut manifest = Manifest::new("tasks build", json!(params));
+        manifest.seed = Some(seed);
+        manifest.inputs = materials.inputs.clone();
+        manifest.results = json!({
+            "inputs": materials.done,
+            "time_leakage": materials.split.leakage(&materials.histories),
+        });
+        let identity = serde_json::to_vec(&(&manifest, &materials.text))?;
+        let mut folder = CorpusFolder::open(folder, Digest::of(&identity))?;
+
+        for part in materials.recipe.parts() {
+            let plans = materials.recipe.plans(part, &materials.beams);
+            let corpus = Corpus::new(&context, &materials.templates, &plans, options)?;
+            let bar = progress::bar(console, "making rows", corpus.len() as usize);
+            let advance = |places| bar.inc(places);
+            let per_shard = params.output.samples_per_shard;
+            corpus.write(part, &rows, per_shard, &mut folder, &advance)?;
+        }
+        self.beside(materials, &rows, &mut folder)?;
+        let report = report(&folder, materials);
+        folder.finish(manifest)?;
+        Ok(report)
+    }
+
+    /// Writes the files beside the shards.
+    fn beside<F: Folder>(
+        &self,
+        materials: &Materials,
+        rows: &RowWriter,
+        folder: &mut CorpusFolder<F>,
+    ) -> anyhow::Result<()> {
+        folder.file("recipe.toml", materials.text.as_bytes())?;
+        folder.file("split.jsonl", &split(materials)?)?;
+        let name = self
+            .recipe
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy();
+        let shards = folder.shards().to_vec();
+        if rows.format() == RowFormat::LlamaFactory {
+            let info = serde_json::to_vec_pretty(&dataset_info(&name, &shards))?;
+            folder.file("dataset_info.json", &info)?;
+        }
+        let index = &materials.index;
+        let tokens = new_tokens(index.token_format(), index.space());
+        folder.file("new_tokens.json", &serde_json::to_vec_pretty(&tokens)?)?;
+        let card = DatasetCard {
+            title: &name,
+            format: rows.format(),
+            container: rows.container(),
+            shards: &shards,
+        };
+        folder.file("README.md", card.to_string().as_bytes())?;
+        Ok(())
+    }
+}
+
+fn writer(materials: &Materials, seed: u64) -> anyhow::Result<RowWriter> {
+    let output = &materials.recipe.params().output;
+    let rows = RowWriter::new(output.format, materials.recipe.container(), seed)?;
+    let Some(chat) = &output.chat else {
+        return Ok(rows);
+    };
+    let read = |file: &String| {
+        fs::read_to_string(materials.path(file)).with_context(|| format!("cannot read {file}"))
+    };
+    let template = chat.template.as_ref().map(read).transpose()?;
+    let chat = ChatTemplate::read(&read(&chat.config)?, template.as_deref(), chat.now)?;
+    Ok(rows.chat(chat))
+}
+
+pub(super) fn tokenizer(path: &Path) -> anyhow::Result<Tokenizer> {
+    let bytes = map::open(path)?;
+    Ok(Tokenizer::read(&path.display().to_string(), &bytes)?)
+}
+
+/// For each user a line: how many events each part has, and the items that are held out.
+fn split(materials: &Materials) -> anyhow::Result<Vec<u8>> {
+    let (histories, split) = (&materials.histories, &materials.split);
+    let keys = materials.catalogue.keys();
+    let mut lines = Vec::new();
+    for user in histories.users() {
+        let items = histories.items(user);
+        let held_out = |part: Part| -> Vec<&str> {
+            let targets = &items[split.targets(user, part)];
+            targets.iter().map(|&item| keys.get(item)).collect()
+        };
+        let line = json!({
+            "user": histories.key(user),
+            "events": items.len(),
+            "train_end": split.train_end(user),
+            "valid_end": split.valid_end(user),
+            "valid": held_out(Part::Valid),
+            "test": held_out(Part::Test),
+        });
+        serde_json::to_writer(&mut lines, &line)?;
+        lines.push(b'\n');
+    }
+    Ok(lines)
+}
+
+fn report<F: Folder>(folder: &CorpusFolder<F>, materials: &Materials) -> Report {
+    let mut report = Report {
+        out: None,
+        rows: BTreeMap::new(),
+        skipped: BTreeMap::new(),
+        truncated: BTreeMap::new(),
+        seconds: 0.0,
+        seconds_reading: 0.0,
+        bytes: folder.shards().iter().map(|shard| shard.bytes).sum(),
+        files: folder
+            .shards()
+            .iter()
+            .map(|shard| shard.file.clone())
+            .collect(),
+        inputs: json!(materials.done),
+        peak_rss: None,
+    };
+    for (name, count) in folder.shards().iter().flat_map(|shard| &shard.counts) {
+        let (kind, name) = name.split_once('.').unwrap_or(("rows", name));
+        let counts = match kind {
+            "skipped" => &mut report.skipped,
+            "truncation" => &mut report.truncated,
+            _ => &mut report.rows,
+        };
+        *counts.entry(name.to_owned()).or_default() += count;
+    }
+    report
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows: u64 = self.rows.values().sum();
+        for (task, rows) in &self.rows {
+            writeln!(f, "{rows:>12}  {task}")?;
+        }
+        for (reason, count) in &self.skipped {
+            writeln!(f, "{count:>12}  skipped: {reason}")?;
+        }
+        for (what, count) in &self.truncated {
+            writeln!(f, "{count:>12}  shortened: {what}")?;
+        }
+        let making = self.seconds - self.seconds_reading;
+        write!(
+            f,
+            "{rows:>12}  rows, {:.1} MB in {} files; {making:.1} s, {:.0} rows a second (and {:.1} s \
+             to read the inputs)",
+            self.bytes as f64 / 1e6,
+            self.files.len(),
+            rows as f64 / making.max(1e-9),
+            self.seconds_reading,
+        )?;
+        match &self.out {
+            Some(out) => write!(f, "\n{}", out.display()),
+            None => write!(f, "\nnothing was written"),
+        }
+    }
+}
+
+/// A corpus on the disk. What is there already must be a corpus, finished or not.
+struct DiskFolder(PathBuf);
+
+impl DiskFolder {
+    fn open(path: &Path) -> anyhow::Result<Self> {
+        let ours = ["journal.json", "manifest.json"].map(|file| path.join(file));
+        let is_empty = || fs::read_dir(path).is_ok_and(|mut files| files.next().is_none());
+        if path.exists() && !ours.iter().any(|file| file.exists()) && !is_empty() {
+            bail!(
+                "{} is there and is no corpus; remove it or choose another name",
+                path.display()
+            );
+        }
+        fs::create_dir_all(path).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self(path.to_owned()))
+    }
+}
+
+impl Folder for DiskFolder {
+    type File = OutputFile;
+
+    fn create(&self, name: &str) -> io::Result<OutputFile> {
+        let path = self.0.join(name);
+        fs::create_dir_all(path.parent().unwrap_or(&self.0))?;
+        OutputFile::create(&path).map_err(io::Error::other)
+    }
+
+    fn finish(&self, _: &str, file: OutputFile) -> io::Result<()> {
+        file.commit().map(|_| ()).map_err(io::Error::other)
+    }
+
+    fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        match fs::read(self.0.join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        match fs::remove_file(self.0.join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+}
+
+/// Where a dry run goes.
+struct Nowhere;
+
+impl Folder for Nowhere {
+    type File = io::Sink;
+
+    fn create(&self, _: &str) -> io::Result<io::Sink> {
+        Ok(io::sink())
+    }
+
+    fn finish(&self, _: &str, mut file: io::Sink) -> io::Result<()> {
+        file.flush()
+    }
+
+    fn read(&self, _: &str) -> io::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
+    fn remove(&self, _: &str) -> io::Result<()> {
+        Ok(())
+    }
+}

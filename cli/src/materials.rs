@@ -1,0 +1,245 @@
+//! All that a recipe names, read.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use semantic_id::{Digest, ItemId, ItemIndex};
+use semid_tasks::corpus::{Context, HistoryStyle, Ids, UserTexts};
+use semid_tasks::generators::Beams;
+use semid_tasks::{
+    Catalogue, Cleaning, EventOptions, Filtering, Histories, HistoriesBuilder, HistoryOptions,
+    Input, ItemOptions, Policy, Recipe, RecipeParams, SideTexts, Split, Templates,
+};
+use serde::Serialize;
+
+use crate::artefact::open_index;
+use crate::console::Console;
+use crate::map::{self, Bytes};
+
+/// A recipe, where it lies, and what it names.
+pub(crate) struct Materials {
+    pub(crate) recipe: Recipe,
+    /// The recipe as it was typed.
+    pub(crate) text: String,
+    folder: PathBuf,
+    pub(crate) templates: Templates,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) index: ItemIndex<Bytes>,
+    pub(crate) histories: Histories,
+    pub(crate) split: Split,
+    pub(crate) ids: Ids,
+    pub(crate) side: SideTexts,
+    users: Option<UserTexts>,
+    style: HistoryStyle,
+    pub(crate) beams: Beams,
+    /// Hash of each input, by name.
+    pub(crate) inputs: BTreeMap<String, Digest>,
+    pub(crate) done: Done,
+}
+
+/// What was changed and left out while the inputs were read.
+#[derive(Debug, Serialize)]
+pub(crate) struct Done {
+    items: usize,
+    entities_decoded: usize,
+    spaces_normalized: usize,
+    nested_skipped: usize,
+    items_without_id: usize,
+    users: usize,
+    events: usize,
+    unknown_items_skipped: u64,
+    filtering: Filtering,
+    users_without_test: usize,
+    side_texts_of_unknown_users: usize,
+}
+
+impl Materials {
+    pub(crate) fn read(path: &Path, console: &Console) -> anyhow::Result<Self> {
+        let place = || path.display().to_string();
+        let text = fs::read_to_string(path).with_context(place)?;
+        let recipe = RecipeParams::parse(&text).and_then(RecipeParams::check);
+        let recipe = recipe.with_context(place)?;
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        let params = recipe.params();
+        let mut inputs = BTreeMap::new();
+        let mut enter = |path: &str| {
+            let bytes = map::open(&folder.join(path))?;
+            inputs.insert(path.to_owned(), Digest::of(&bytes));
+            anyhow::Ok(bytes)
+        };
+
+        let templates = templates(&recipe, &folder)?;
+        let catalogue = Catalogue::read(
+            &params.inputs.items,
+            &enter(&params.inputs.items)?,
+            &ItemOptions {
+                format: recipe.item_format()?,
+                key: params.items.key.clone(),
+                cleaning: recipe.cleaning(),
+            },
+        )?;
+        enter(&params.inputs.index)?;
+        let index = open_index(&folder.join(&params.inputs.index), false)?;
+        let ids = Ids::new(&catalogue, &index)?;
+        if params.items.without_id == Policy::Error {
+            let lacking = (0..catalogue.len() as u32).map(ItemId);
+            let lacking = lacking.filter(|&item| ids.text(item).is_none());
+            let lacking = lacking.map(|item| catalogue.keys().get(item)).take(3);
+            let lacking: Vec<_> = lacking.collect();
+            ensure!(
+                lacking.is_empty(),
+                "{} of {} items have no semantic ID in {}, as {}; index them, or say \
+                 `items.without_id = \"skip\"` in the recipe",
+                ids.missing(),
+                catalogue.len(),
+                params.inputs.index,
+                lacking.join(", ")
+            );
+        }
+
+        console.note("reading interactions");
+        let options = EventOptions {
+            format: recipe.event_format()?,
+            ..EventOptions::default()
+        };
+        let unknown_items = recipe.unknown_items();
+        let mut builder = HistoriesBuilder::new(
+            catalogue.keys(),
+            HistoryOptions {
+                unknown_items,
+                ..HistoryOptions::default()
+            },
+        );
+        for (part, file) in params.inputs.interactions.files() {
+            let path = folder.join(file);
+            let input = || File::open(&path).with_context(|| format!("cannot read {file}"));
+            inputs.insert(file.to_owned(), digest(input()?)?);
+            let input = Input::from(input()?);
+            match part {
+                None => builder.read(file, input, &options)?,
+                Some(part) => builder.read_part(part, file, input, &options)?,
+            }
+        }
+        let histories = builder.finish()?;
+        let unknown_items_skipped = histories.unknown_skipped();
+        let (histories, filtering) = histories.filter(&recipe.filter())?;
+        let split = recipe.split(&histories)?;
+
+        let mut enter = |path: &str| {
+            let bytes = map::open(&folder.join(path))?;
+            inputs.insert(path.to_owned(), Digest::of(&bytes));
+            anyhow::Ok(bytes)
+        };
+        let mut side = SideTexts::default();
+        for file in &params.inputs.side_texts {
+            side.read(file, &enter(file)?, &histories)?;
+        }
+        let beams = match &params.inputs.beams {
+            None => Beams::default(),
+            Some(file) => Beams::read(file, &enter(file)?, &catalogue, &histories)?,
+        };
+        let users = match &params.inputs.users {
+            None => None,
+            Some(file) => {
+                enter(file)?;
+                let index = open_index(&folder.join(file), false)?;
+                Some(UserTexts::new(&histories, &index)?)
+            }
+        };
+        let Cleaning {
+            entities_decoded,
+            space_normalized,
+            nested_skipped,
+            ..
+        } = catalogue.cleaning();
+        let done = Done {
+            items: catalogue.len(),
+            entities_decoded,
+            spaces_normalized: space_normalized,
+            nested_skipped,
+            items_without_id: ids.missing(),
+            users: histories.len(),
+            events: histories.events(),
+            unknown_items_skipped,
+            filtering,
+            users_without_test: split.without_test(),
+            side_texts_of_unknown_users: side.unknown_users(),
+        };
+        Ok(Self {
+            style: recipe.style(),
+            recipe,
+            text,
+            templates,
+            catalogue,
+            index,
+            histories,
+            split,
+            ids,
+            side,
+            users,
+            beams,
+            inputs,
+            done,
+            folder,
+        })
+    }
+
+    /// A file that the recipe names.
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
+        self.folder.join(file)
+    }
+
+    pub(crate) fn context(&self) -> Context<'_> {
+        Context::new(
+            &self.catalogue,
+            &self.histories,
+            &self.split,
+            &self.ids,
+            &self.side,
+            self.users.as_ref(),
+            &self.style,
+        )
+    }
+}
+
+/// The hash of a file, in a stream: a map of it would count as memory.
+fn digest(mut file: File) -> anyhow::Result<Digest> {
+    let mut hasher = blake3::Hasher::new();
+    std::io::copy(&mut file, &mut hasher)?;
+    Ok(hasher.finalize().into())
+}
+
+/// The builtin templates, and those of the recipe's own folder in their place.
+fn templates(recipe: &Recipe, folder: &Path) -> anyhow::Result<Templates> {
+    let params = recipe.params();
+    let mut templates = Templates::builtin(&params.locale)?;
+    if let Some(own) = &params.templates {
+        overlay(&mut templates, &folder.join(own))?;
+    }
+    Ok(templates)
+}
+
+/// Puts the templates of a folder in place of the builtin ones.
+pub(crate) fn overlay(templates: &mut Templates, folder: &Path) -> anyhow::Result<()> {
+    let mut known = 0;
+    for task in Templates::tasks() {
+        let path = folder.join(format!("{task}.toml"));
+        if !path.exists() {
+            continue;
+        }
+        let file = path.display().to_string();
+        let text = fs::read_to_string(&path).with_context(|| file.clone())?;
+        templates.overlay(task, &file, &text)?;
+        known += 1;
+    }
+    let tasks: Vec<_> = Templates::tasks().collect();
+    ensure!(
+        known > 0,
+        "{} holds no templates: expected files named after tasks, as {}",
+        folder.display(),
+        tasks.join(".toml, ")
+    );
+    Ok(())
+}

@@ -1,0 +1,331 @@
+//! Corpora of a small catalogue: the same bytes on any number of threads and after a kill, every
+//! task, and nothing that lies beyond a horizon.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+
+use proptest::prelude::*;
+use semantic_id::{
+    Code, CodeMatrix, CodeSpace, Digest, IndexBuilder, ItemIndex, ItemKeys, Manifest, TokenFormat,
+};
+use semid_tasks::corpus::{
+    Amount, Context, Corpus, CorpusOptions, HistoryStyle, Ids, Order, Scratch, TaskPlan,
+};
+use semid_tasks::generators::{NegativeSource, Negatives, TASKS, TaskOptions};
+use semid_tasks::{
+    Catalogue, Container, CorpusFolder, Event, Folder, Histories, HistoriesBuilder, HistoryOptions,
+    ItemOptions, Part, Provenance, RowFormat, RowWriter, SideTexts, Split, Templates,
+};
+
+const ITEMS: usize = 60;
+const USERS: usize = 40;
+
+/// A catalogue, its index, and what its users did.
+struct World {
+    catalogue: Catalogue,
+    histories: Histories,
+    split: Split,
+    ids: Ids,
+    side: SideTexts,
+    style: HistoryStyle,
+}
+
+impl World {
+    fn new() -> Self {
+        let items: String = (0..ITEMS)
+            .map(|item| {
+                let about = match item % 5 {
+                    0 => String::new(),
+                    _ => format!(r#", "description": "About {item}. It is so. And more.""#),
+                };
+                format!(
+                    r#"{{"id": "i{item}", "title": "Item {item}", "categories": "c{}"{about}}}"#,
+                    item % 7
+                ) + "\n"
+            })
+            .collect();
+        let catalogue =
+            Catalogue::read("items.jsonl", items.as_bytes(), &ItemOptions::default()).unwrap();
+        let index = index(&catalogue);
+        let ids = Ids::new(&catalogue, &index).unwrap();
+        let mut builder = HistoriesBuilder::new(catalogue.keys(), HistoryOptions::default());
+        for user in 0..USERS {
+            for event in 0..4 + user % 9 {
+                let item = (user * 31 + event * 17 + event * event) % ITEMS;
+                builder
+                    .push(Event {
+                        user: &format!("u{user}"),
+                        item: &format!("i{item}"),
+                        micros: Some((event * 1000 + user) as i64 * 1_000_000),
+                        rating: Some((event % 5 + 1) as f32),
+                    })
+                    .unwrap();
+            }
+        }
+        let histories = builder.finish().unwrap();
+        let split = Split::leave_one_out(&histories);
+        let mut side = SideTexts::default();
+        side.read(
+            "side.jsonl",
+            side_texts(&split, &histories).as_bytes(),
+            &histories,
+        )
+        .unwrap();
+        Self {
+            catalogue,
+            histories,
+            split,
+            ids,
+            side,
+            style: HistoryStyle::default(),
+        }
+    }
+
+    fn context(&self) -> Context<'_> {
+        let Self {
+            catalogue,
+            histories,
+            split,
+            ids,
+            side,
+            style,
+        } = self;
+        Context::new(catalogue, histories, split, ids, side, None, style)
+    }
+}
+
+/// Distinct IDs of three levels of four codes, by item.
+fn index(catalogue: &Catalogue) -> ItemIndex<Vec<u8>> {
+    let codes = (0..ITEMS).flat_map(|item| [item / 16, item / 4 % 4, item % 4]);
+    let codes = CodeMatrix::new(codes.map(|code| Code(code as u16)).collect(), 3).unwrap();
+    let keys = ItemKeys::new(catalogue.keys().iter()).unwrap();
+    let manifest = Manifest::new("test", serde_json::Value::Null);
+    IndexBuilder::new(TokenFormat::lc_rec(3), manifest)
+        .build(&CodeSpace::uniform(3, 4).unwrap(), &keys, &codes)
+        .unwrap()
+}
+
+/// For each user a text of each kind about the last event of training, and a review of it.
+fn side_texts(split: &Split, histories: &Histories) -> String {
+    let mut lines = String::new();
+    for user in histories.users() {
+        let (key, end) = (histories.key(user), split.train_end(user));
+        let mut line = |kind: &str, target: Option<usize>, made_at: usize| {
+            let target = target
+                .map(|t| format!(r#""target": {t}, "#))
+                .unwrap_or_default();
+            lines.push_str(&format!(
+                r#"{{"kind": "{kind}", "user": "{key}", {target}"made_at": {made_at}, "text": "some {kind}"}}"#
+            ));
+            lines.push('\n');
+        };
+        line("preference", None, end);
+        line("intention", Some(end - 1), end);
+        line("review", Some(end - 1), end);
+        for kind in [
+            "evidence",
+            "latent_preference",
+            "intent",
+            "rewritten_history",
+        ] {
+            line(kind, Some(end - 1), end - 1);
+        }
+    }
+    lines
+}
+
+fn plan(task: &str, part: Part, from: NegativeSource) -> TaskPlan {
+    TaskPlan {
+        task: task.to_owned(),
+        part,
+        amount: Amount::Weight(1.0),
+        stage: 0,
+        templates: Vec::new(),
+        held_out: false,
+        options: TaskOptions {
+            negatives: Negatives { count: 4, from },
+            liked_from: 4.0,
+        },
+    }
+}
+
+/// A folder in memory, which may break after some files.
+#[derive(Clone, Default)]
+struct Memory {
+    files: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+    breaks_after: Option<usize>,
+}
+
+impl Folder for Memory {
+    type File = Vec<u8>;
+
+    fn create(&self, _: &str) -> io::Result<Vec<u8>> {
+        Ok(Vec::new())
+    }
+
+    fn finish(&self, name: &str, mut file: Vec<u8>) -> io::Result<()> {
+        file.flush()?;
+        let mut files = self.files.lock().unwrap();
+        if self.breaks_after.is_some_and(|most| files.len() >= most) {
+            return Err(io::Error::other("killed"));
+        }
+        files.insert(name.to_owned(), file);
+        Ok(())
+    }
+
+    fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.files.lock().unwrap().get(name).cloned())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.files.lock().unwrap().remove(name);
+        Ok(())
+    }
+}
+
+fn build(world: &World, folder: &Memory, threads: usize) -> semid_tasks::Result<()> {
+    let context = world.context();
+    let templates = Templates::builtin("en")?;
+    let plans: Vec<TaskPlan> = ["sequential", "fusion", "ranking", "item-to-text"]
+        .map(|task| plan(task, Part::Train, NegativeSource::Popularity))
+        .into();
+    let options = CorpusOptions {
+        seed: 7,
+        epochs: 2,
+        ..CorpusOptions::default()
+    };
+    let corpus = Corpus::new(&context, &templates, &plans, options)?;
+    let rows = RowWriter::new(RowFormat::PromptCompletion, Container::Jsonl, 7)?;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    pool.build().unwrap().install(|| {
+        let mut folder = CorpusFolder::open(folder, Digest::of(b"this build"))?;
+        corpus.write(Part::Train, &rows, 300, &mut folder, &|_| ())?;
+        folder.finish(Manifest::new("test", serde_json::Value::Null))?;
+        Ok(())
+    })
+}
+
+#[test]
+fn bytes_do_not_depend_on_threads() {
+    let world = World::new();
+    let made = [1, 2, 7].map(|threads| {
+        let folder = Memory::default();
+        build(&world, &folder, threads).unwrap();
+        folder.files.lock().unwrap().clone()
+    });
+    assert!(made[0].len() > 3, "{:?}", made[0].keys());
+    assert_eq!(made[0], made[1]);
+    assert_eq!(made[0], made[2]);
+}
+
+#[test]
+fn a_killed_build_goes_on_to_the_same_bytes() {
+    let world = World::new();
+    let whole = Memory::default();
+    build(&world, &whole, 2).unwrap();
+    for breaks_after in 1..6 {
+        let mut folder = Memory {
+            breaks_after: Some(breaks_after),
+            ..Memory::default()
+        };
+        build(&world, &folder, 2).unwrap_err();
+        folder.breaks_after = None;
+        build(&world, &folder, 1).unwrap();
+        assert_eq!(*folder.files.lock().unwrap(), *whole.files.lock().unwrap());
+    }
+}
+
+#[test]
+fn every_task_makes_rows_that_know_no_more_than_they_may() {
+    let world = World::new();
+    let context = world.context();
+    for locale in ["en", "zh"] {
+        let templates = Templates::builtin(locale).unwrap();
+        for task in TASKS {
+            for part in Part::ALL {
+                let from = NegativeSource::Tree { depth: 2 };
+                let plans = [plan(task, part, from)];
+                let corpus = Corpus::new(&context, &templates, &plans, CorpusOptions::default());
+                let Ok(corpus) = corpus else {
+                    // The side texts are all of training.
+                    assert!(part != Part::Train, "{task}: {}", corpus.unwrap_err());
+                    continue;
+                };
+                let mut rows = 0;
+                corpus
+                    .rows(0..corpus.len(), &mut Scratch::default(), |row| {
+                        rows += 1;
+                        assert!(!row.prompt.is_empty() && !row.answer.is_empty(), "{row:?}");
+                        check(&world, row.provenance);
+                        let pairs = task == "pairs";
+                        assert_eq!(row.rejected.len(), if pairs { 4 } else { 0 });
+                        assert!(!row.rejected.contains(&row.answer.to_owned()));
+                        Ok(())
+                    })
+                    .unwrap();
+                assert!(rows > 0, "{locale} {task} {part}");
+            }
+        }
+    }
+}
+
+fn check(world: &World, provenance: &Provenance<'_>) {
+    let Some(user) = &provenance.user else {
+        assert!(provenance.reads.is_none() && provenance.horizon.is_none());
+        return;
+    };
+    let user = world.histories.find(user).expect("a known user");
+    let horizon = provenance.horizon.expect("a user's row has a horizon");
+    let [first, end] = provenance.reads.expect("a user's row reads");
+    assert!(first <= end && end <= horizon, "{provenance:?}");
+    assert!(
+        provenance.target.is_none_or(|target| end <= target),
+        "{provenance:?}"
+    );
+    assert!(
+        provenance.made_at.is_none_or(|made| made <= horizon),
+        "{provenance:?}"
+    );
+    if provenance.part == Part::Train {
+        assert!(
+            horizon as usize <= world.split.train_end(user),
+            "{provenance:?}"
+        );
+        assert!(
+            provenance.target.is_none_or(|target| target < horizon),
+            "{provenance:?}"
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// One epoch of a mixed order holds the same rows as the order of tasks.
+    #[test]
+    fn mixing_loses_nothing(seed: u64, weight in 1_u32..4) {
+        let world = World::new();
+        let context = world.context();
+        let templates = Templates::builtin("en").unwrap();
+        let plans: Vec<TaskPlan> = ["sequential", "text-to-item"]
+            .map(|task| TaskPlan {
+                amount: Amount::Weight(f64::from(weight) / 2.0),
+                ..plan(task, Part::Train, NegativeSource::Uniform)
+            })
+            .into();
+        let mut all = [Order::Tasks, Order::Mixed].map(|order| {
+            let options = CorpusOptions { seed, order, ..CorpusOptions::default() };
+            let corpus = Corpus::new(&context, &templates, &plans, options).unwrap();
+            let mut rows = Vec::new();
+            corpus.rows(0..corpus.len(), &mut Scratch::default(), |row| {
+                let Provenance { task, sample, epoch, .. } = row.provenance;
+                rows.push((task.to_string(), *sample, *epoch, row.prompt.to_owned()));
+                Ok(())
+            }).unwrap();
+            rows
+        });
+        all.iter_mut().for_each(|rows| rows.sort());
+        prop_assert_eq!(&all[0], &all[1]);
+    }
+}
