@@ -74,7 +74,7 @@ pub enum Error {
         /// The file's name, as the caller gave it.
         file: String,
         /// What is wrong with them.
-        source: semantic_id::Error,
+        source: Box<semantic_id::Error>,
     },
 
     /// A ladder of rewards with a number that is none.

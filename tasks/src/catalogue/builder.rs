@@ -116,7 +116,7 @@ impl<'a> Builder<'a> {
             },
             source => Error::Keys {
                 file: self.file.to_owned(),
-                source,
+                source: Box::new(source),
             },
         })?;
         Ok(Catalogue {

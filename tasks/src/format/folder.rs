@@ -34,7 +34,7 @@ pub trait Folder {
     /// If it cannot be read.
     fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>>;
 
-    /// Removes a finished file.
+    /// Removes a finished file, if it is there.
     ///
     /// # Errors
     ///
@@ -65,7 +65,7 @@ impl<F: Folder> Folder for &F {
 /// A corpus in the making: files, and the journal by which a build that was killed goes on.
 ///
 /// The journal names the build and its finished shards. A build with the same inputs and the same
-/// recipe keeps those; any other starts anew.
+/// recipe keeps those; any other removes them and starts anew.
 #[derive(Debug)]
 pub struct CorpusFolder<F> {
     folder: F,
@@ -92,16 +92,22 @@ impl<F: Folder> CorpusFolder<F> {
     ///
     /// [`Error::Write`] if the folder cannot be read.
     pub fn open(folder: F, build: Digest) -> Result<Self> {
-        let kept = folder.read(JOURNAL).map_err(Error::Write)?;
-        let kept = kept.and_then(|json| serde_json::from_slice(&json).ok());
+        let json = folder.read(JOURNAL).map_err(Error::Write)?;
+        let mut journal = json
+            .and_then(|json| serde_json::from_slice(&json).ok())
+            .unwrap_or(Journal {
+                build,
+                shards: Vec::new(),
+            });
+        if journal.build != build {
+            for shard in journal.shards.drain(..) {
+                folder.remove(&shard.file).map_err(Error::Write)?;
+            }
+            journal.build = build;
+        }
         Ok(Self {
             folder,
-            journal: kept
-                .filter(|journal: &Journal| journal.build == build)
-                .unwrap_or(Journal {
-                    build,
-                    shards: Vec::new(),
-                }),
+            journal,
             outputs: BTreeMap::new(),
         })
     }
@@ -164,9 +170,7 @@ impl<F: Folder> CorpusFolder<F> {
         let mut json = serde_json::to_vec_pretty(&manifest).expect("plain data");
         json.push(b'\n');
         self.put("manifest.json", &json)?;
-        if !self.journal.shards.is_empty() {
-            self.folder.remove(JOURNAL).map_err(Error::Write)?;
-        }
+        self.folder.remove(JOURNAL).map_err(Error::Write)?;
         Ok(self.folder)
     }
 

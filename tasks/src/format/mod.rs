@@ -23,6 +23,7 @@ mod columns;
 mod files;
 mod folder;
 mod json;
+mod minionerec;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod shard;

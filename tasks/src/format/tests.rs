@@ -254,6 +254,16 @@ fn a_killed_build_goes_on_where_it_stopped() -> crate::Result<()> {
     }
     assert_eq!(whole.files.borrow().len(), 5);
 
+    let killed = Memory {
+        files_left: Some(4).into(),
+        ..Memory::default()
+    };
+    build(&killed, id).expect_err("killed");
+    killed.files_left.replace(None);
+    CorpusFolder::open(&killed, Digest::of(b"another"))?;
+    let left: Vec<_> = killed.files.into_inner().into_keys().collect();
+    assert_eq!(left, ["journal.json"], "shards of another build are gone");
+
     for files in 0..8 {
         let killed = Memory {
             files_left: Some(files).into(),

@@ -1,6 +1,6 @@
 use super::json::Json;
-use super::{ChatTemplate, Container, RowFormat};
-use crate::{Error, Provenance, Result, Row, SequenceItem};
+use super::{ChatTemplate, Container, RowFormat, minionerec};
+use crate::{Error, Provenance, Result, Row};
 
 /// Turns rows into bytes.
 ///
@@ -90,11 +90,11 @@ impl RowWriter {
     /// # Errors
     ///
     /// [`Error::RowFormat`] if the row lacks what the format needs, [`Error::Chat`] if the chat
-    /// template refuses it.
+    /// template refuses it; the block then ends in the middle of a row.
     pub fn write(&self, row: &Row<'_>, block: &mut Vec<u8>) -> Result<u64> {
         self.format.check(row)?;
         if self.format == RowFormat::MiniOneRec {
-            write_csv(row, block);
+            minionerec::write(row, block);
             return Ok(1);
         }
         let mut rest = row.rejected;
@@ -103,8 +103,7 @@ impl RowWriter {
             let mut json = Json(block);
             json.raw("{");
             self.columns(row, rest, &mut json)?;
-            json.key("provenance");
-            self.provenance(row.provenance, &mut json);
+            self.nested(json.key("provenance"), |json| json.value(row.provenance));
             json.raw("}\n");
             rows += 1;
             rest = rest.get(1..).unwrap_or_default();
@@ -121,7 +120,9 @@ impl RowWriter {
                 prompt(row, json.key("prompt"));
                 json.key("completion").text(row.answer);
             }
-            RowFormat::Messages => messages(turns(row, ROLES), json.key("messages")),
+            RowFormat::Messages => {
+                objects(turns(row, ROLES), MESSAGE, json.key("messages"));
+            }
             RowFormat::Text => {
                 let chat = self.chat.as_ref().ok_or_else(|| {
                     Error::Chat("the format text needs a model's chat template".to_owned())
@@ -137,13 +138,7 @@ impl RowWriter {
             }
             RowFormat::Sharegpt => {
                 let turns = turns(row, ["system", "human", "gpt"]);
-                json.key("conversations")
-                    .list(turns, |json, (from, value)| {
-                        json.object(|json| {
-                            json.key("from").text(from);
-                            json.key("value").text(value);
-                        });
-                    });
+                objects(turns, ["from", "value"], json.key("conversations"));
             }
             RowFormat::TrlDpo | RowFormat::SDpo => {
                 prompt(row, json.key("prompt"));
@@ -156,44 +151,33 @@ impl RowWriter {
             }
             RowFormat::TrlGrpo => {
                 let target = row.target.expect("checked");
-                let Provenance {
-                    task,
-                    epoch,
-                    sample,
-                    ..
-                } = row.provenance;
                 prompt(row, json.key("prompt"));
                 json.key("ground_truth").text(target.id);
                 json.key("target_codes")
                     .list(target.codes, |json, code| json.number(code.0.into()));
-                json.key("sample_id")
-                    .text(&format!("{task}/{epoch}/{sample}"));
+                let from = row.provenance;
+                let id = format!("{}/{}/{}", from.task, from.epoch, from.sample);
+                json.key("sample_id").text(&id);
             }
             RowFormat::Verl => verl(row, json),
             RowFormat::OpenOneRec => self.open_one_rec(row, json),
-            RowFormat::Fields => {
-                let fields = |json: &mut Json<'_>| {
-                    json.object(|json| {
-                        for (name, value) in row.fields.expect("checked") {
-                            json.key(name).text(value);
-                        }
-                    });
-                };
-                json.key("fields");
-                match self.container.nests() {
-                    true => fields(json),
-                    false => json.quoted(fields),
-                }
-            }
+            RowFormat::Fields => self.nested(json.key("fields"), |json| {
+                json.object(|json| {
+                    for (name, value) in row.fields.expect("checked") {
+                        json.key(name).text(value);
+                    }
+                });
+            }),
             RowFormat::MiniOneRec => unreachable!("is CSV"),
         }
         Ok(())
     }
 
-    fn provenance(&self, provenance: &Provenance<'_>, json: &mut Json<'_>) {
+    /// JSON as it is, or in a string where the container does not nest.
+    fn nested(&self, json: &mut Json<'_>, fill: impl FnOnce(&mut Json<'_>)) {
         match self.container.nests() {
-            true => json.value(provenance),
-            false => json.quoted(|json| json.value(provenance)),
+            true => fill(json),
+            false => json.quoted(fill),
         }
     }
 
@@ -205,12 +189,8 @@ impl RowWriter {
             json.list(turns(row, ROLES), |json, (role, text)| {
                 json.object(|json| {
                     json.key("role").text(role);
-                    json.key("content").list([text], |json, text| {
-                        json.object(|json| {
-                            json.key("type").text("text");
-                            json.key("text").text(text);
-                        });
-                    });
+                    let content = [("text", text)].into_iter();
+                    objects(content, ["type", "text"], json.key("content"));
                 });
             });
         });
@@ -236,6 +216,7 @@ impl RowWriter {
 }
 
 const ROLES: [&str; 3] = ["system", "user", "assistant"];
+const MESSAGE: [&str; 2] = ["role", "content"];
 
 /// What the system, the user and the model say, each with its name.
 fn turns<'r>(
@@ -248,11 +229,16 @@ fn turns<'r>(
         .chain([(user, row.prompt), (model, row.answer)])
 }
 
-fn messages<'r>(turns: impl Iterator<Item = (&'r str, &'r str)>, json: &mut Json<'_>) {
-    json.list(turns, |json, (role, text)| {
+/// A list of objects, each with two texts.
+fn objects<'r>(
+    texts: impl Iterator<Item = (&'r str, &'r str)>,
+    [first, second]: [&str; 2],
+    json: &mut Json<'_>,
+) {
+    json.list(texts, |json, texts| {
         json.object(|json| {
-            json.key("role").text(role);
-            json.key("content").text(text);
+            json.key(first).text(texts.0);
+            json.key(second).text(texts.1);
         });
     });
 }
@@ -268,7 +254,7 @@ fn prompt(row: &Row<'_>, json: &mut Json<'_>) {
 fn verl(row: &Row<'_>, json: &mut Json<'_>) {
     json.key("data_source").text(&row.provenance.task);
     let asked = row.system.iter().count() + 1;
-    messages(turns(row, ROLES).take(asked), json.key("prompt"));
+    objects(turns(row, ROLES).take(asked), MESSAGE, json.key("prompt"));
     json.key("ability").text("recommendation");
     json.key("reward_model").object(|json| {
         json.key("style").text("rule");
@@ -287,51 +273,4 @@ fn extra_info(row: &Row<'_>, json: &mut Json<'_>) {
         json.key("index").number(*sample);
         json.key("task").text(task);
     });
-}
-
-/// MiniOneRec's columns, each in quotes, as its readers `eval` them.
-fn write_csv(row: &Row<'_>, block: &mut Vec<u8>) {
-    let (target, history) = row.sequence.and_then(<[_]>::split_last).expect("checked");
-    let list = |of: fn(&SequenceItem<'_>) -> String| {
-        let items: Vec<String> = history.iter().map(of).collect();
-        format!("[{}]", items.join(", "))
-    };
-    let mut provenance = Vec::new();
-    Json(&mut provenance).value(row.provenance);
-    let cells = [
-        row.provenance.user.as_deref().expect("checked"),
-        &list(|item| python(item.title)),
-        target.title,
-        &list(|item| python_key(item.key)),
-        target.key,
-        &list(|item| python(item.id)),
-        target.id,
-        std::str::from_utf8(&provenance).expect("JSON is UTF-8"),
-    ];
-    let cells = cells.map(|cell| format!("\"{}\"", cell.replace('"', "\"\"")));
-    block.extend_from_slice(cells.join(",").as_bytes());
-    block.push(b'\n');
-}
-
-/// A string as Python's `eval` reads it.
-fn python(text: &str) -> String {
-    let mut literal = String::with_capacity(text.len() + 2);
-    literal.push('\'');
-    for char in text.chars() {
-        match char {
-            '\'' | '\\' => literal.extend(['\\', char]),
-            '\0'..' ' | '\x7f' => literal.push_str(&format!("\\x{:02x}", char as u32)),
-            _ => literal.push(char),
-        }
-    }
-    literal.push('\'');
-    literal
-}
-
-/// MiniOneRec's keys are integers: those that are stay so.
-fn python_key(key: &str) -> String {
-    match key.parse::<u64>() {
-        Ok(number) if number.to_string() == key => key.to_owned(),
-        _ => python(key),
-    }
 }
