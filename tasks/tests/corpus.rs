@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 use semantic_id::{
-    Code, CodeMatrix, CodeSpace, Digest, IndexBuilder, ItemIndex, ItemKeys, Manifest, TokenFormat,
+    Code, CodeMatrix, CodeSpace, Digest, IndexInfo, ItemIndex, Manifest, TokenFormat,
 };
 use semid_tasks::corpus::{
     Amount, Context, Corpus, CorpusOptions, HistoryStyle, Ids, Order, Scratch, TaskPlan,
@@ -99,11 +99,10 @@ impl World {
 fn index(catalogue: &Catalogue) -> ItemIndex<Vec<u8>> {
     let codes = (0..ITEMS).flat_map(|item| [item / 16, item / 4 % 4, item % 4]);
     let codes = CodeMatrix::new(codes.map(|code| Code(code as u16)).collect(), 3).unwrap();
-    let keys = ItemKeys::new(catalogue.keys().iter()).unwrap();
     let manifest = Manifest::new("test", serde_json::Value::Null);
-    IndexBuilder::new(TokenFormat::lc_rec(3), manifest)
-        .build(&CodeSpace::uniform(3, 4).unwrap(), &keys, &codes)
-        .unwrap()
+    let info = IndexInfo::new(TokenFormat::lc_rec(3), manifest);
+    let space = CodeSpace::uniform(3, 4).unwrap();
+    ItemIndex::build(&space, &codes, catalogue.keys(), 1, info).unwrap()
 }
 
 /// For each user a text of each kind about the last event of training, and a review of it.

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use semantic_id::Manifest;
 use semantic_id::interchange::index_json;
-use semantic_id::{ItemIndex, Manifest};
 use semid_tasks::corpus::{
     Amount, Context, Corpus, CorpusOptions, HistoryStyle, Ids, Order, Scratch, TaskPlan,
 };
@@ -100,8 +100,7 @@ fn fields(data: &Path, task: &str, part: Part, numbered: bool) -> Vec<Vec<(Strin
     let table = read("indexes/rqvae_zcr/Scientific.index.json");
     let table = index_json::read(&table, None).unwrap();
     let index = table.build(Manifest::new("test", Value::Null)).unwrap();
-    let index: &ItemIndex<_> = &index;
-    let ids = Ids::new(&catalogue, index).unwrap();
+    let ids = Ids::new(&catalogue, &index).unwrap();
     let split = Split::leave_one_out(&histories);
     let style = HistoryStyle {
         numbered,

@@ -69,7 +69,7 @@ impl Corpus<'_> {
         rows: &RowWriter,
         mut take: impl FnMut(Block) -> Result<()> + Send,
     ) -> Result<()> {
-        let group = BLOCK * rayon::current_num_threads() as u64 * 4;
+        let group = BLOCK * rayon::current_num_threads() as u64 * 8;
         std::thread::scope(|scope| {
             let (send, receive) = sync_channel::<Vec<Result<Block>>>(WAITING);
             let taker = scope.spawn(move || {
@@ -79,8 +79,11 @@ impl Corpus<'_> {
             for first in places.clone().step_by(group as usize) {
                 let end = places.end.min(first + group);
                 let firsts: Vec<u64> = (first..end).step_by(BLOCK as usize).collect();
-                let block = |&first: &u64| self.block(first..end.min(first + BLOCK), rows);
-                if send.send(firsts.par_iter().map(block).collect()).is_err() {
+                let block = |scratch: &mut Scratch, &first: &u64| {
+                    self.block(first..end.min(first + BLOCK), rows, scratch)
+                };
+                let blocks = firsts.par_iter().map_init(Scratch::default, block);
+                if send.send(blocks.collect()).is_err() {
                     break; // the taker has failed, and says why
                 }
             }
@@ -89,15 +92,21 @@ impl Corpus<'_> {
         })
     }
 
-    fn block(&self, places: std::ops::Range<u64>, rows: &RowWriter) -> Result<Block> {
+    fn block(
+        &self,
+        places: std::ops::Range<u64>,
+        rows: &RowWriter,
+        scratch: &mut Scratch,
+    ) -> Result<Block> {
         let mut block = Block {
-            bytes: Vec::new(),
+            // Most rows are shorter; growing a block copies it.
+            bytes: Vec::with_capacity((places.end - places.start) as usize * 512),
             rows: 0,
             places: places.end - places.start,
             counts: Counts::default(),
         };
         let (bytes, written) = (&mut block.bytes, &mut block.rows);
-        block.counts = self.rows(places, &mut Scratch::default(), |row| {
+        block.counts = self.rows(places, scratch, |row| {
             *written += rows.write(row, bytes)?;
             Ok(())
         })?;
