@@ -5,9 +5,10 @@ use std::fs::File;
 use std::io::Write;
 
 use semantic_id::{ItemId, ItemKeys};
+use semid_tasks::audit::{Audit, Sources};
 use semid_tasks::{
     Catalogue, Duplicates, EventFormat, EventOptions, Filter, Histories, HistoriesBuilder,
-    HistoryOptions, Input, ItemFormat, ItemOptions, Part, Split, UnknownItems,
+    HistoryOptions, Input, ItemFormat, ItemOptions, Part, Split, UnknownItems, read_rows,
 };
 
 /// One JSON object a line.
@@ -149,4 +150,38 @@ fn are_sound(histories: &Histories) {
     assert_eq!(events, histories.events());
     let leakage = split.leakage(histories);
     assert!(leakage.is_none_or(|leakage| (0.0..=1.0).contains(&leakage.per_test)));
+}
+
+/// The rows of a shard, as lines, as CSV and as whatever the bytes suggest.
+pub fn corpus_rows(bytes: &[u8]) {
+    for file in ["rows.jsonl", "rows.csv"] {
+        let mut rows = 0;
+        let read = read_rows(file, bytes.into(), |_, row| {
+            rows += 1;
+            assert!(!row.answer.is_empty());
+            Ok(())
+        });
+        let found = audit(b"").and_then(|audit| {
+            let found = audit.shard(file, bytes.into())?;
+            audit.finish([found])
+        });
+        assert_eq!(read.is_ok(), found.is_ok());
+        assert!(found.is_err() || found.is_ok_and(|report| report.rows == rows));
+    }
+}
+
+/// The split of a corpus, with a row of a user who may be in it.
+pub fn corpus_split(bytes: &[u8]) {
+    let row = br#"{"prompt": "a", "completion": "b", "provenance": {"task": "reasoning",
+        "template": "", "part": "test", "epoch": 0, "sample": 0, "user": "ann",
+        "reads": [0, 4294967295], "target": 4294967295, "horizon": 1}}"#;
+    let row: Vec<u8> = row.iter().copied().filter(|byte| *byte != b'\n').collect();
+    if let Ok(audit) = audit(bytes) {
+        let found = audit.shard("rows.jsonl", row.as_slice().into());
+        assert!(audit.finish(found).is_ok_and(|report| !report.ok()));
+    }
+}
+
+fn audit(split: &[u8]) -> semid_tasks::Result<Audit<'static>> {
+    Audit::new("split.jsonl", split, Sources::default())
 }

@@ -64,3 +64,13 @@ fn events_movie_lens() {
 fn events_parquet() {
     survives("events_parquet", bodies::events_parquet);
 }
+
+#[test]
+fn corpus_rows() {
+    survives("corpus_rows", bodies::corpus_rows);
+}
+
+#[test]
+fn corpus_split() {
+    survives("corpus_split", bodies::corpus_split);
+}

@@ -80,11 +80,6 @@ impl<'a> Audit<'a> {
         })
     }
 
-    /// Number of users of the split.
-    pub fn users(&self) -> usize {
-        self.users.len()
-    }
-
     /// Checks a shard, row by row.
     ///
     /// # Errors
@@ -124,14 +119,10 @@ impl<'a> Audit<'a> {
         if provenance::SIDE_TEXT_TASKS.contains(&&*of.task) {
             found.check(Rule::SideTexts, place, provenance::side_texts(of));
         }
-        let user = of
-            .user
-            .as_deref()
-            .map(|key| self.users.find(key).ok_or(key));
-        if let Some(user) = user {
+        let user = of.user.as_deref().and_then(|key| self.users.find(key));
+        if of.user.is_some() {
             found.check(Rule::Split, place, provenance::within_split(of, user));
         }
-        let user = user.and_then(std::result::Result::ok);
         self.texts.check(place, row, user, found)
     }
 }

@@ -59,8 +59,9 @@ pub(super) fn within_horizon(of: &Provenance<'_>) -> Check {
     }
 }
 
-pub(super) fn within_split(of: &Provenance<'_>, user: Result<User<'_>, &str>) -> Check {
-    let user = user.map_err(|key| format!("user {key:?} is not in the split"))?;
+pub(super) fn within_split(of: &Provenance<'_>, user: Option<User<'_>>) -> Check {
+    let name = of.user.as_deref().unwrap_or_default();
+    let user = user.ok_or_else(|| format!("user {name:?} is not in the split"))?;
     let part = user.part(of.part);
     let limit = match (of.part, of.target) {
         (Part::Train, _) => part.end,

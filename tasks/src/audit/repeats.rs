@@ -8,7 +8,7 @@ use serde::Serialize;
 use tempfile::SpooledTempFile;
 
 use crate::stored::StoredRow;
-use crate::{Error, Part, Result};
+use crate::{Error, Result};
 
 /// Files that rows are spread over by their hash.
 const PARTITIONS: usize = 64;
@@ -34,8 +34,7 @@ pub(super) struct Repeats {
 /// Two words of the prompt, one of answer (32 bits), rejected answers (16) and task (16).
 type Record = [u64; 3];
 
-/// What was the same in several rows; a row is counted with its part, so a prompt of training
-/// does not contradict one of the test.
+/// Rows of one part with the same prompt and different answers.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Contradictions {
     /// Prompts with several different answers.
@@ -48,7 +47,7 @@ pub struct Contradictions {
     pub by_task: BTreeMap<String, u64>,
 }
 
-/// Rows of which there is another before them: the same prompt, answer and rejected answers.
+/// Rows of one part with the same prompt, answer and rejected answers.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct RepeatedRows {
     /// Such rows, each first one not counted.
@@ -89,9 +88,8 @@ impl Repeats {
         let counts = self.partitions.into_par_iter().map(|partition| {
             let mut bytes = Vec::new();
             let mut file = partition.into_inner().expect("no thread panicked");
-            file.rewind()
-                .and_then(|()| file.read_to_end(&mut bytes))
-                .map_err(Error::Spill)?;
+            let read = file.rewind().and_then(|()| file.read_to_end(&mut bytes));
+            read.map_err(Error::Spill)?;
             let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
             let (words, _) = bytes.as_chunks();
             let (records, _) = words.as_chunks::<3>();
@@ -101,13 +99,14 @@ impl Repeats {
         let counts = counts.try_reduce(Counts::default, |a, b| Ok(a.merged(b)))?;
         let tasks = self.tasks.into_inner().expect("no thread panicked");
         let named = |by_task: BTreeMap<u16, u64>| {
-            let named = by_task
-                .into_iter()
-                .map(|(task, rows)| (tasks[task as usize].clone(), rows));
-            named.collect::<BTreeMap<_, _>>()
+            let by_task = by_task.into_iter();
+            by_task
+                .map(|(task, rows)| (tasks[task as usize].clone(), rows))
+                .collect()
         };
         let share = |rows: u64| rows as f64 / counts.rows.max(1) as f64;
-        let (against, again) = (counts.against.values().sum(), counts.again.values().sum());
+        let against = counts.against.values().sum();
+        let again = counts.again.values().sum();
         let contradictions = Contradictions {
             prompts: counts.prompts,
             rows: against,
@@ -124,26 +123,25 @@ impl Repeats {
 
     fn task(&self, name: &str) -> u16 {
         let mut tasks = self.tasks.lock().expect("no thread panicked");
-        match tasks.get_index_of(name) {
-            Some(task) => task as u16,
-            // The names come from a file that may be hostile.
-            None if tasks.len() > usize::from(u16::MAX) => u16::MAX,
-            None => tasks.insert_full(name.to_owned()).0 as u16,
-        }
+        let (task, _) = match tasks.len() <= usize::from(u16::MAX) {
+            true => tasks.insert_full(name.to_owned()),
+            // Names come from a file that may be hostile: those beyond share the last number.
+            false => (
+                tasks.get_index_of(name).unwrap_or(usize::from(u16::MAX)),
+                false,
+            ),
+        };
+        task as u16
     }
 
     fn add(&self, records: &mut Vec<Record>) -> Result<()> {
         let partition = |record: &Record| record[0] as usize % PARTITIONS;
         records.sort_unstable_by_key(partition);
         for run in records.chunk_by(|a, b| partition(a) == partition(b)) {
-            let bytes: Vec<u8> = run
-                .iter()
-                .flatten()
-                .flat_map(|word| word.to_le_bytes())
-                .collect();
-            let mut file = self.partitions[partition(&run[0])]
-                .lock()
-                .expect("no thread panicked");
+            let words = run.iter().flatten();
+            let bytes: Vec<u8> = words.flat_map(|word| word.to_le_bytes()).collect();
+            let file = &self.partitions[partition(&run[0])];
+            let mut file = file.lock().expect("no thread panicked");
             file.write_all(&bytes).map_err(Error::Spill)?;
         }
         records.clear();
@@ -156,10 +154,11 @@ impl Batch<'_> {
         let name = &*row.provenance.task;
         let task = match self.tasks.get(name) {
             Some(&task) => task,
-            None => *self
-                .tasks
-                .entry(name.to_owned())
-                .or_insert(self.repeats.task(name)),
+            None => {
+                let task = self.repeats.task(name);
+                self.tasks.insert(name.to_owned(), task);
+                task
+            }
         };
         self.records.push(record(row, task));
         match self.records.len() {
@@ -174,25 +173,21 @@ impl Batch<'_> {
 }
 
 fn record(row: &StoredRow<'_>, task: u16) -> Record {
-    let words = |hash: blake3::Hash| {
-        hash.as_bytes()
-            .first_chunk::<16>()
-            .map(|b| u128::from_le_bytes(*b))
+    let part = row.provenance.part as u8;
+    let hash = |text: &str| {
+        let hash = blake3::Hasher::new()
+            .update(&[part])
+            .update(text.as_bytes())
+            .finalize();
+        u128::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
     };
-    let words = |text: &str, part: Part| {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&[part as u8]).update(text.as_bytes());
-        words(hasher.finalize()).expect("a hash has 32 bytes")
-    };
-    let part = row.provenance.part;
     // Slots in place of texts: all of them are the prompt.
-    let prompt = if row.prompt.is_empty() {
+    let asked = if row.prompt.is_empty() {
         row.answer
     } else {
         row.prompt
     };
-    let (prompt, answer) = (words(prompt, part), words(row.answer, part));
-    let rejected = words(row.rejected, part);
+    let [prompt, answer, rejected] = [asked, row.answer, row.rejected].map(hash);
     let last = (answer as u64) << 32 | (rejected as u64 & 0xffff) << 16 | u64::from(task);
     [prompt as u64, (prompt >> 64) as u64, last]
 }

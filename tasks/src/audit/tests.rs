@@ -173,7 +173,7 @@ fn without_sources_their_rules_say_what_they_need() {
     assert_eq!(
         needs,
         [
-            ("traces", "the index or the items"),
+            ("traces", "the items"),
             ("held-out", "the index"),
             ("ids", "the index"),
             ("reads", "the index")

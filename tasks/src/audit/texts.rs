@@ -1,6 +1,6 @@
 //! The rules that a row's texts can break.
 
-use semantic_id::{ItemId, ItemIndex, SemanticId};
+use semantic_id::{ItemId, SemanticId};
 
 use super::Sources;
 use super::report::{Rule, ShardFindings};
@@ -45,11 +45,11 @@ impl<'a> Texts<'a> {
             Some(title.to_lowercase())
         };
         let held_out: semantic_id::Result<_> = users.keys().map(find).collect();
-        let items = sources
+        let all = sources
             .items
             .into_iter()
             .flat_map(|items| items.keys().iter());
-        let indexed: semantic_id::Result<_> = items.map(find).collect();
+        let indexed: semantic_id::Result<_> = all.map(find).collect();
         Ok(Self {
             held_out: held_out?,
             titles: users.keys().map(title).collect(),
@@ -67,8 +67,7 @@ impl<'a> Texts<'a> {
         } = &self.sources;
         match rule {
             Rule::HeldOut | Rule::Ids | Rule::Reads if index.is_none() => Some("the index"),
-            Rule::Traces if index.is_none() && items.is_none() => Some("the index or the items"),
-            Rule::Reads if items.is_none() => Some("the items"),
+            Rule::Traces | Rule::Reads if items.is_none() => Some("the items"),
             Rule::Reads if histories.is_none() => Some("the histories"),
             _ => None,
         }
@@ -89,36 +88,28 @@ impl<'a> Texts<'a> {
             }
         };
         let shown = || asked.iter().chain(&answered);
-        check(
-            Rule::Ids,
-            none(
-                shown().find(|id| id.items.is_empty()),
-                "no item of the index",
-            ),
-        );
+        let unknown = shown().find(|id| id.items.is_empty());
+        check(Rule::Ids, none(unknown, "no item of the index"));
         let Some(user) = user else {
             return Ok(());
         };
-        let draws = DRAWING_TASKS.contains(&&*of.task);
         if of.task == TRACE_TASK {
             check(Rule::Traces, self.trace(row, &user, [&asked, &answered]));
         }
+        let draws = DRAWING_TASKS.contains(&&*of.task);
         if of.reads.is_some() && !draws {
-            let mut others = asked.iter().filter(|id| !self.is_read(id, of));
-            check(
-                Rule::Reads,
-                none(others.next(), "no event that the row has read"),
-            );
+            let other = asked.iter().find(|id| !self.is_read(id, of));
+            check(Rule::Reads, none(other, "no event that the row has read"));
         }
         if of.part == Part::Train {
-            let held_out: Vec<_> = shown().filter(|id| self.is_held_out(id, &user)).collect();
-            let leak = held_out.iter().find(|id| !self.is_known(id, of)).copied();
+            let held_out = || shown().filter(|id| self.is_held_out(id, &user));
+            let leak = held_out().find(|id| !self.is_known(id, of));
             check(
                 Rule::HeldOut,
                 none(leak.filter(|_| !draws), "held out from the user"),
             );
             found.drawn += u64::from(leak.is_some() && draws);
-            found.chosen_again += u64::from(leak.is_none() && !held_out.is_empty());
+            found.chosen_again += u64::from(leak.is_none() && held_out().next().is_some());
         }
         Ok(())
     }
@@ -132,11 +123,9 @@ impl<'a> Texts<'a> {
             let space = index.space();
             let padding = (id.len()..space.levels()).map_while(|level| space.end(level));
             let path: Vec<_> = id.iter().copied().chain(padding).collect();
-            let whole = path.len() == space.levels();
-            let items = if whole {
-                index.items_of(&path)?
-            } else {
-                Vec::new()
+            let items = match path.len() == space.levels() {
+                true => index.items_of(&path)?,
+                false => Vec::new(),
             };
             Ok(Id { id, items })
         };
@@ -151,27 +140,21 @@ impl<'a> Texts<'a> {
 
     /// Whether the user had chosen the item before the horizon.
     fn is_known(&self, id: &Id, of: &Provenance<'_>) -> bool {
-        let events = [0, of.horizon.unwrap_or(0)];
-        self.events(of, events)
-            .iter()
-            .any(|&item| self.has(id, item))
+        let before = self.events(of, [0, of.horizon.unwrap_or(0)]);
+        before.iter().any(|&item| self.has(id, item))
     }
 
     /// Whether the row says that it has read the item, or asks for it.
     fn is_read(&self, id: &Id, of: &Provenance<'_>) -> bool {
-        let target = of
-            .target
-            .map_or([0, 0], |target| [target, target.saturating_add(1)]);
-        let events = [of.reads.unwrap_or_default(), target];
-        events.iter().any(|&events| {
-            self.events(of, events)
-                .iter()
-                .any(|&item| self.has(id, item))
-        })
+        let reads = self.events(of, of.reads.unwrap_or_default());
+        let target = of.target.map(|target| [target, target.saturating_add(1)]);
+        let target = self.events(of, target.unwrap_or_default());
+        reads.iter().chain(target).any(|&item| self.has(id, item))
     }
 
     fn has(&self, id: &Id, item: ItemId) -> bool {
-        self.indexed[item.index()].is_some_and(|item| id.items.contains(&item))
+        let indexed = self.indexed.get(item.index()).copied().flatten();
+        indexed.is_some_and(|item| id.items.contains(&item))
     }
 
     /// The items of the user's events `[first, end)`, as far as they are known.
@@ -196,12 +179,10 @@ impl<'a> Texts<'a> {
             Part::Train => user.part(Part::Train).end,
             Part::Valid | Part::Test => of.horizon.unwrap_or(0),
         };
-        let answered = of.target.map_or(horizon, |target| horizon.max(target + 1));
-        for ((text, ids), from) in [row.prompt, row.answer]
-            .iter()
-            .zip(ids)
-            .zip([horizon, answered])
-        {
+        let target = of.target.unwrap_or(horizon);
+        let beyond = horizon.max(target.saturating_add(1));
+        let [asked, answered] = ids;
+        for (text, ids, from) in [(row.prompt, asked, horizon), (row.answer, answered, beyond)] {
             let text = text.to_lowercase();
             for &key in user.held_out(from) {
                 let item = self.held_out[key as usize];
@@ -221,14 +202,9 @@ impl<'a> Texts<'a> {
 
     /// Whether a title is one, or within one, of an item that the user had chosen before.
     fn is_known_title(&self, title: &str, of: &Provenance<'_>) -> bool {
-        let mut known = self
-            .events(of, [0, of.horizon.unwrap_or(0)])
-            .iter()
-            .filter_map(|&item| {
-                let known = self.sources.items?.text(item, "title")?;
-                Some(known.to_lowercase())
-            });
-        known.any(|known| names(&known, title))
+        let before = self.events(of, [0, of.horizon.unwrap_or(0)]).iter();
+        let mut known = before.filter_map(|&item| self.sources.items?.text(item, "title"));
+        known.any(|known| names(&known.to_lowercase(), title))
     }
 }
 

@@ -92,13 +92,11 @@ impl Users {
             events,
             first,
         };
-        match self.users.contains_key(&user) {
-            true => Err(format!("user {user:?} has a line already")),
-            false => {
-                self.users.insert(user, ends);
-                Ok(())
-            }
+        if self.users.contains_key(&user) {
+            return Err(format!("user {user:?} has a line already"));
         }
+        self.users.insert(user, ends);
+        Ok(())
     }
 
     pub(super) fn len(&self) -> usize {
@@ -124,11 +122,6 @@ impl Users {
 }
 
 impl User<'_> {
-    /// Number of events.
-    pub(super) fn events(&self) -> u32 {
-        self.ends.events
-    }
-
     /// The ordinals of a part.
     pub(super) fn part(&self, part: Part) -> std::ops::Range<u32> {
         let Ends {

@@ -1,5 +1,9 @@
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
+use super::{NextFit, Packing};
+
 /// How many texts there are of each length. Exact; memory grows with the number of different
 /// lengths, not with that of texts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -58,6 +62,20 @@ impl Lengths {
         reached.next().map(|(length, _)| length)
     }
 
+    /// All of that at a glance; zeros without texts.
+    pub fn summary(&self) -> Summary {
+        let [min, median, p95, p99, max] =
+            [0.0, 0.5, 0.95, 0.99, 1.0].map(|q| self.quantile(q).unwrap_or_default());
+        Summary {
+            min,
+            median,
+            p95,
+            p99,
+            max,
+            mean: self.total() as f64 / self.texts().max(1) as f64,
+        }
+    }
+
     /// The numbers of texts in `bars` equal ranges of lengths from 0 to `longest`.
     pub fn histogram(&self, bars: usize, longest: u32) -> Vec<u64> {
         let mut heights = vec![0; bars];
@@ -70,6 +88,23 @@ impl Lengths {
         }
         heights
     }
+}
+
+/// What most ask of lengths.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Summary {
+    /// The shortest.
+    pub min: u32,
+    /// Half are no longer.
+    pub median: u32,
+    /// 95 % are no longer.
+    pub p95: u32,
+    /// 99 % are no longer.
+    pub p99: u32,
+    /// The longest.
+    pub max: u32,
+    /// The mean.
+    pub mean: f64,
 }
 
 /// The lengths of a task's rows.
@@ -96,5 +131,57 @@ impl TaskLengths {
         self.prompt.merge(&other.prompt);
         self.answer.merge(&other.answer);
         self.row.merge(&other.row);
+    }
+}
+
+/// The lengths of a corpus's rows, by task, and how they pack in their order.
+#[derive(Debug, Clone)]
+pub struct CorpusLengths {
+    tasks: BTreeMap<String, TaskLengths>,
+    in_order: NextFit,
+}
+
+impl CorpusLengths {
+    /// Begins with no rows, to be packed into sequences of `context`.
+    pub fn new(context: u32) -> Self {
+        Self {
+            tasks: BTreeMap::new(),
+            in_order: NextFit::new(context),
+        }
+    }
+
+    /// Adds a row.
+    pub fn add(&mut self, task: &str, prompt: usize, answer: usize) {
+        if !self.tasks.contains_key(task) {
+            self.tasks.insert(task.to_owned(), TaskLengths::default());
+        }
+        let lengths = self.tasks.get_mut(task).expect("it was just put there");
+        lengths.add(prompt, answer);
+        self.in_order.add(prompt + answer);
+    }
+
+    /// Adds another shard's rows.
+    pub fn merge(&mut self, other: &Self) {
+        for (task, lengths) in &other.tasks {
+            self.tasks.entry(task.clone()).or_default().merge(lengths);
+        }
+        self.in_order.merge(&other.in_order);
+    }
+
+    /// Each task's lengths, in order of their names.
+    pub fn tasks(&self) -> &BTreeMap<String, TaskLengths> {
+        &self.tasks
+    }
+
+    /// The lengths of all rows.
+    pub fn all(&self) -> TaskLengths {
+        let mut all = TaskLengths::default();
+        self.tasks.values().for_each(|lengths| all.merge(lengths));
+        all
+    }
+
+    /// How the rows pack in their order, each shard for itself.
+    pub fn in_order(&self) -> Packing {
+        self.in_order.packing()
     }
 }

@@ -8,7 +8,7 @@ mod tests;
 mod tokenizer;
 mod truncation;
 
-pub use lengths::{Lengths, TaskLengths};
+pub use lengths::{CorpusLengths, Lengths, Summary, TaskLengths};
 pub use packing::{NextFit, Packing};
 #[cfg(feature = "tokenizers")]
 pub use tokenizer::Tokenizer;
