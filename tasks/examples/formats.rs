@@ -201,6 +201,8 @@ fn with_row<T>(part: Part, sample: u64, format: RowFormat, take: impl FnOnce(&Ro
             target: sequential.then_some(2),
             horizon: sequential.then_some(2),
             made_at: None,
+            stage: None,
+            place: None,
         },
     })
 }

@@ -44,6 +44,8 @@ fn report(writer: &RowWriter, name: &str, text: &str) -> semid_tasks::Result<()>
         target: Some(23),
         horizon: Some(25),
         made_at: None,
+        stage: None,
+        place: None,
     };
     let row = Row {
         system: None,

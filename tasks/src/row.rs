@@ -83,4 +83,10 @@ pub struct Provenance<'a> {
     /// The latest horizon at which a side text of the row was made.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub made_at: Option<u32>,
+    /// The stage of a curriculum, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stage: Option<u32>,
+    /// The order of a curriculum: rows shall be met by ascending place.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub place: Option<u64>,
 }

@@ -13,7 +13,7 @@ use crate::console::Console;
 use crate::map;
 use crate::tree::TreeShape;
 
-/// Say what a file or folder is: an index, a model, embeddings
+/// Say what a file or folder is: an index, a model, embeddings, a corpus
 ///
 /// Of an index it also shows the tree: for each level its nodes, into how many of them the prefixes
 /// before it fan out, and the share of those prefixes whose next code is certain.
@@ -39,13 +39,37 @@ struct Report {
 impl Inspect {
     pub(crate) fn run(&self, console: &Console) -> anyhow::Result<()> {
         let path = &*self.path;
-        let report = if path.is_dir() {
+        let report = if path.join("split.jsonl").exists() {
+            corpus(path)?
+        } else if path.is_dir() {
             model(path)?
         } else {
             file(path)?
         };
         console.report(&report)
     }
+}
+
+fn corpus(path: &Path) -> anyhow::Result<Report> {
+    let manifest = manifest(&path.join("manifest.json"))?;
+    let Some(manifest) = manifest else {
+        bail!(
+            "{} is a corpus in the making: `semid tasks build` has not ended; run it again",
+            path.display()
+        );
+    };
+    let facts = json!({
+        "rows": manifest.counts,
+        "files": manifest.outputs.keys().collect::<Vec<_>>(),
+        "format": manifest.configuration["output"]["format"],
+        "seed": manifest.seed,
+    });
+    Ok(Report {
+        kind: "corpus",
+        facts,
+        tree: None,
+        manifest: Some(manifest),
+    })
 }
 
 fn model(path: &Path) -> anyhow::Result<Report> {

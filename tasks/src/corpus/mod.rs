@@ -283,7 +283,7 @@ impl<'a> Corpus<'a> {
         let tokens_of = |row: u64| {
             let mut tokens = 0;
             let row = (0, lot, row);
-            let made = self.row(row, &mut Scratch::default(), &mut |row| {
+            let made = self.row(row, None, &mut Scratch::default(), &mut |row| {
                 let texts = [row.system.unwrap_or_default(), row.prompt, row.answer];
                 tokens = self.options.tokens(&texts)? as u64;
                 Ok(())
@@ -349,7 +349,8 @@ impl<'a> Corpus<'a> {
         let mut skipped = [0_u64; Skip::ALL.len()];
         for place in places {
             let lot = self.lot(place);
-            match self.row(lot, scratch, &mut take)? {
+            let place = (self.groups.len() > 1).then_some(place);
+            match self.row(lot, place, scratch, &mut take)? {
                 Ok(()) => rows[lot.1] += 1,
                 Err(skip) => skipped[skip as usize] += 1,
             }
@@ -387,6 +388,7 @@ impl<'a> Corpus<'a> {
     fn row(
         &self,
         (epoch, lot, row): (u32, usize, u64),
+        place: Option<u64>,
         scratch: &mut Scratch,
         take: &mut impl FnMut(&Row<'_>) -> Result<()>,
     ) -> Result<std::result::Result<(), Skip>> {
@@ -439,6 +441,8 @@ impl<'a> Corpus<'a> {
             target: sample.target,
             horizon: sample.horizon,
             made_at: made_at.max(),
+            stage: place.map(|_| lot.stage),
+            place,
         };
         let sequence = (self.options.need == Need::Sequence).then(|| view.sequence());
         let fields = (self.options.need == Need::Fields).then(|| view.fields());

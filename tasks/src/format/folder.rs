@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use semantic_id::{Digest, Manifest};
 use serde::{Deserialize, Serialize};
 
+use super::shard::Hashed;
 use super::{RowWriter, Shard, ShardWriter};
 use crate::{Error, Result};
 
@@ -148,8 +149,28 @@ impl<F: Folder> CorpusFolder<F> {
     ///
     /// [`Error::Write`].
     pub fn file(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
-        self.put(name, bytes)?;
-        self.outputs.insert(name.to_owned(), Digest::of(bytes));
+        self.lines(name, |file| file.write_all(bytes))
+    }
+
+    /// Writes a file that goes with the shards, piece by piece.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Write`].
+    pub fn lines(
+        &mut self,
+        name: &str,
+        fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<()> {
+        let write = || {
+            let mut file = Hashed::new(self.folder.create(name)?);
+            fill(&mut file)?;
+            let (file, digest) = file.finish();
+            self.folder.finish(name, file)?;
+            io::Result::Ok(digest)
+        };
+        let digest = write().map_err(Error::Write)?;
+        self.outputs.insert(name.to_owned(), digest);
         Ok(())
     }
 

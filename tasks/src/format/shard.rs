@@ -134,15 +134,21 @@ impl<W: Write + Send> fmt::Debug for ShardWriter<W> {
 }
 
 /// Hashes what is written.
-struct Hashed<W> {
+/// A file whose bytes are hashed on their way.
+pub(super) struct Hashed<W> {
     file: W,
     hasher: blake3::Hasher,
 }
 
 impl<W> Hashed<W> {
-    fn new(file: W) -> Self {
+    pub(super) fn new(file: W) -> Self {
         let hasher = blake3::Hasher::new();
         Self { file, hasher }
+    }
+
+    /// The file, and the hash of all its bytes.
+    pub(super) fn finish(self) -> (W, Digest) {
+        (self.file, self.hasher.finalize().into())
     }
 }
 

@@ -21,6 +21,8 @@ fn provenance() -> Provenance<'static> {
         target: Some(2),
         horizon: Some(2),
         made_at: None,
+        stage: None,
+        place: None,
     }
 }
 

@@ -18,6 +18,8 @@ use crate::{Error, Provenance, Result, Row};
 ///     target: None,
 ///     horizon: None,
 ///     made_at: None,
+///     stage: None,
+///     place: None,
 /// };
 /// let row = Row {
 ///     system: None,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::SideRecord;
 use crate::corpus::{Context, View};
 use crate::generators::Sample;
-use crate::{Draw, Error, Part, Place, Result, Side, Templates, UserId, Values};
+use crate::{Draw, Error, Part, Place, Result, Side, Templates, UserId};
 
 /// A question to a teacher, whose answer becomes a side text.
 ///

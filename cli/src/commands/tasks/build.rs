@@ -140,7 +140,7 @@ impl Build {
         folder: &mut CorpusFolder<F>,
     ) -> anyhow::Result<()> {
         folder.file("recipe.toml", materials.text.as_bytes())?;
-        folder.file("split.jsonl", &split(materials)?)?;
+        folder.lines("split.jsonl", |file| write_split(materials, file))?;
         let name = self
             .recipe
             .file_stem()
@@ -184,11 +184,10 @@ pub(super) fn tokenizer(path: &Path) -> anyhow::Result<Tokenizer> {
     Ok(Tokenizer::read(&path.display().to_string(), &bytes)?)
 }
 
-/// For each user a line: how many events each part has, and the items that are held out.
-fn split(materials: &Materials) -> anyhow::Result<Vec<u8>> {
+/// Writes a line for each user: how many events each part has, and the items that are held out.
+fn write_split(materials: &Materials, file: &mut dyn Write) -> io::Result<()> {
     let (histories, split) = (&materials.histories, &materials.split);
     let keys = materials.catalogue.keys();
-    let mut lines = Vec::new();
     for user in histories.users() {
         let items = histories.items(user);
         let held_out = |part: Part| -> Vec<&str> {
@@ -203,10 +202,9 @@ fn split(materials: &Materials) -> anyhow::Result<Vec<u8>> {
             "valid": held_out(Part::Valid),
             "test": held_out(Part::Test),
         });
-        serde_json::to_writer(&mut lines, &line)?;
-        lines.push(b'\n');
+        writeln!(file, "{line}")?;
     }
-    Ok(lines)
+    Ok(())
 }
 
 fn report<F: Folder>(folder: &CorpusFolder<F>, materials: &Materials) -> Report {
