@@ -58,7 +58,23 @@ fn a_sound_corpus_passes() {
         ("train/part-00000.jsonl", lines(&[row(1)])),
         ("train/part-00001.jsonl.zst", zst),
     ]);
-    assert_snapshot!(desk.ok("tasks audit corpus"), @"");
+    assert_snapshot!(desk.ok("tasks audit corpus"), @"
+    3 rows in 2 shards, 1 users
+    rule                checked     findings
+    hashes                    3            0
+    provenance                3            0
+    horizon                   3            0
+    split                     3            0
+    side-texts                0            0
+    traces         not checked: give the items
+    held-out       not checked: give the index
+    ids            not checked: give the index
+    reads          not checked: give the index
+    1 prompts have different answers: 3 rows (100.00 %), sequential 3
+    1 rows repeat another (33.33 %), sequential 1
+    time leakage: of what training learns 25.00 % happened after a test target
+    every rule holds
+    ");
     let (report, ok) = desk.json("tasks audit corpus");
     assert!(ok);
     assert_eq!(report["ok"], true);
@@ -118,7 +134,7 @@ fn a_shard_that_is_none_is_an_error_with_its_place() {
         (
             "train/part-0.jsonl",
             [&good[..], b"{\n"].concat(),
-            "line 2: column 2: EOF",
+            "line 2: column 1: EOF",
         ),
         (
             "train/part-0.jsonl",
@@ -159,7 +175,23 @@ fn lengths_are_told_in_characters_and_in_tokens() {
         "model": { "type": "WordLevel", "vocab": { "?": 0, "item": 1 }, "unk_token": "?" },
     });
     desk.write("tokenizer.json", tokenizer.to_string());
-    assert_snapshot!(desk.ok("tasks stats corpus --tokenizer tokenizer.json --context 20"), @"");
+    assert_snapshot!(desk.ok("tasks stats corpus --tokenizer tokenizer.json --context 20"), @"
+    40 rows
+
+    characters               rows             prompt                         answer              answers  rows of 0 to 28
+                                     min   med   p95   p99   max    min   med   p95   p99   max
+    sequential                 40     22    22    22    22    22      6     6     6     6     6  21.43 %  ·······················█
+    all                        40     22    22    22    22    22      6     6     6     6     6  21.43 %  ·······················█
+
+    tokens                   rows             prompt                         answer              answers  rows of 0 to 7
+                                     min   med   p95   p99   max    min   med   p95   p99   max
+    sequential                 40      5     5     5     5     5      2     2     2     2     2  28.57 %  ·····················█··
+    all                        40      5     5     5     5     5      2     2     2     2     2  28.57 %  ·····················█··
+
+    0 rows are beyond a context of 20; the others fill
+     70.00 % of 20 sequences, best-fit decreasing
+     70.00 % of 20 sequences, in their order
+    ");
     let (report, _) = desk.json("tasks stats corpus --tokenizer tokenizer.json --context 20");
     assert_eq!(report["rows"], 40);
     assert_eq!(

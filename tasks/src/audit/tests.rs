@@ -339,6 +339,14 @@ fn a_trace_that_names_a_held_out_item_is_found() {
         &[(Rule::Traces, problem), (Rule::HeldOut, problem)],
     );
 
+    let mut rewritten = reasoning();
+    rewritten["provenance"]["target"] = Value::Null;
+    rewritten["completion"] = json!("The user plays Go at night.");
+    planted(
+        rewritten,
+        &[(Rule::Traces, "the title \"go\" is held out from the user")],
+    );
+
     // Neither a part of a word nor a title that Bob knows is a leak.
     row["completion"] = json!(format!("Doomed. Ago, gopher. So: {}", id(2)));
     assert!(audit(&[row.clone()], true).ok());

@@ -93,21 +93,25 @@ impl<'a> Texts<'a> {
         let Some(user) = user else {
             return Ok(());
         };
+        let history = self.history(of);
+        let before = within(history, [0, of.horizon.unwrap_or(0)]);
         if of.task == TRACE_TASK {
-            check(Rule::Traces, self.trace(row, &user, [&asked, &answered]));
+            let trace = self.trace(row, &user, before, [&asked, &answered]);
+            check(Rule::Traces, trace);
         }
         let draws = DRAWING_TASKS.contains(&&*of.task);
         if of.reads.is_some() && !draws {
-            let other = asked.iter().find(|id| !self.is_read(id, of));
+            let target = of.target.map(|at| [at, at.saturating_add(1)]);
+            let may = [of.reads, target].map(|events| within(history, events.unwrap_or_default()));
+            let is_read = |id: &Id| may.iter().any(|items| self.is_of(id, items));
+            let other = asked.iter().find(|id| !is_read(id));
             check(Rule::Reads, none(other, "no event that the row has read"));
         }
         if of.part == Part::Train {
             let held_out = || shown().filter(|id| self.is_held_out(id, &user));
-            let leak = held_out().find(|id| !self.is_known(id, of));
-            check(
-                Rule::HeldOut,
-                none(leak.filter(|_| !draws), "held out from the user"),
-            );
+            let leak = held_out().find(|id| !self.is_of(id, before));
+            let told = leak.filter(|_| !draws);
+            check(Rule::HeldOut, none(told, "held out from the user"));
             found.drawn += u64::from(leak.is_some() && draws);
             found.chosen_again += u64::from(leak.is_none() && held_out().next().is_some());
         }
@@ -138,31 +142,20 @@ impl<'a> Texts<'a> {
         held_out.any(|item| id.items.contains(&item))
     }
 
-    /// Whether the user had chosen the item before the horizon.
-    fn is_known(&self, id: &Id, of: &Provenance<'_>) -> bool {
-        let before = self.events(of, [0, of.horizon.unwrap_or(0)]);
-        before.iter().any(|&item| self.has(id, item))
+    /// Whether it is the ID of one of these items of the catalogue.
+    fn is_of(&self, id: &Id, items: &[ItemId]) -> bool {
+        let indexed = |item: &ItemId| self.indexed.get(item.index()).copied().flatten();
+        items
+            .iter()
+            .filter_map(indexed)
+            .any(|item| id.items.contains(&item))
     }
 
-    /// Whether the row says that it has read the item, or asks for it.
-    fn is_read(&self, id: &Id, of: &Provenance<'_>) -> bool {
-        let reads = self.events(of, of.reads.unwrap_or_default());
-        let target = of.target.map(|target| [target, target.saturating_add(1)]);
-        let target = self.events(of, target.unwrap_or_default());
-        reads.iter().chain(target).any(|&item| self.has(id, item))
-    }
-
-    fn has(&self, id: &Id, item: ItemId) -> bool {
-        let indexed = self.indexed.get(item.index()).copied().flatten();
-        indexed.is_some_and(|item| id.items.contains(&item))
-    }
-
-    /// The items of the user's events `[first, end)`, as far as they are known.
-    fn events(&self, of: &Provenance<'_>, [first, end]: [u32; 2]) -> &[ItemId] {
+    /// All items of the row's user, as far as they are known.
+    fn history(&self, of: &Provenance<'_>) -> &[ItemId] {
         let items = || {
             let histories = self.sources.histories?;
-            let items = histories.items(histories.find(of.user.as_deref()?)?);
-            items.get(first as usize..items.len().min(end as usize))
+            Some(histories.items(histories.find(of.user.as_deref()?)?))
         };
         items().unwrap_or_default()
     }
@@ -172,6 +165,7 @@ impl<'a> Texts<'a> {
         &self,
         row: &StoredRow<'_>,
         user: &User<'_>,
+        before: &[ItemId],
         ids: [&[Id]; 2],
     ) -> std::result::Result<(), String> {
         let of = row.provenance;
@@ -179,19 +173,21 @@ impl<'a> Texts<'a> {
             Part::Train => user.part(Part::Train).end,
             Part::Valid | Part::Test => of.horizon.unwrap_or(0),
         };
-        let target = of.target.unwrap_or(horizon);
-        let beyond = horizon.max(target.saturating_add(1));
+        let beyond = of
+            .target
+            .map_or(0, |target| target.saturating_add(1))
+            .max(horizon);
         let [asked, answered] = ids;
         for (text, ids, from) in [(row.prompt, asked, horizon), (row.answer, answered, beyond)] {
             let text = text.to_lowercase();
             for &key in user.held_out(from) {
                 let item = self.held_out[key as usize];
                 let has = |id: &&Id| item.is_some_and(|item| id.items.contains(&item));
-                let id = ids.iter().find(|id| has(id) && !self.is_known(id, of));
+                let id = ids.iter().find(|id| has(id) && !self.is_of(id, before));
                 none(id, "held out from the user")?;
                 if let Some(title) = &self.titles[key as usize]
                     && names(&text, title)
-                    && !self.is_known_title(title, of)
+                    && !self.is_title(title, before)
                 {
                     return Err(format!("the title {title:?} is held out from the user"));
                 }
@@ -200,12 +196,18 @@ impl<'a> Texts<'a> {
         Ok(())
     }
 
-    /// Whether a title is one, or within one, of an item that the user had chosen before.
-    fn is_known_title(&self, title: &str, of: &Provenance<'_>) -> bool {
-        let before = self.events(of, [0, of.horizon.unwrap_or(0)]).iter();
-        let mut known = before.filter_map(|&item| self.sources.items?.text(item, "title"));
+    /// Whether it is the title, or a part of it, of one of these items.
+    fn is_title(&self, title: &str, items: &[ItemId]) -> bool {
+        let text = |&item| self.sources.items?.text(item, "title");
+        let mut known = items.iter().filter_map(text);
         known.any(|known| names(&known.to_lowercase(), title))
     }
+}
+
+/// The events `[first, end)` of a history, as far as it has them.
+fn within(history: &[ItemId], [first, end]: [u32; 2]) -> &[ItemId] {
+    let end = history.len().min(end as usize);
+    history.get(first as usize..end).unwrap_or_default()
 }
 
 fn none(id: Option<&Id>, what: &str) -> std::result::Result<(), String> {

@@ -76,7 +76,8 @@ fn read_lines(file: &str, mut reader: impl BufRead, each: &mut Each<'_>) -> Resu
         if line.len() as u64 == LONGEST_LINE {
             return Err(bad(format!("a line of more than {LONGEST_LINE} bytes")));
         }
-        let columns = serde_json::from_slice(&line).map_err(|error| bad(reason(&error)))?;
+        let columns =
+            serde_json::from_slice(line.trim_ascii_end()).map_err(|error| bad(reason(&error)))?;
         give(file, Place::line(number), columns, each)?;
     }
     Ok(())

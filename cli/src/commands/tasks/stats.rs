@@ -190,7 +190,7 @@ impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:>19} {:^30} {:^30} {:>8}  row 0 to {}",
+            "{:>19} {:^30} {:^30} {:>8}  rows of 0 to {}",
             "rows", "prompt", "answer", "answers", self.all.row.max
         )?;
         let columns = "   min   med   p95   p99   max";
@@ -218,7 +218,7 @@ impl fmt::Display for Measured {
 
 /// A histogram of one line; what is there at all is seen.
 fn bars(counts: &[u64]) -> String {
-    const HEIGHTS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    const HEIGHTS: [char; 9] = ['·', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let highest = counts.iter().copied().max().unwrap_or_default().max(1);
     let bar = |&count: &u64| HEIGHTS[(8 * count).div_ceil(highest) as usize];
     counts.iter().map(bar).collect()
