@@ -73,7 +73,7 @@ rows = 500
 negatives = { count = 9, from = "tree", depth = 1 }
 RECIPE
 "$semid" tasks build demo/recipe.toml --out demo/corpus
-"$semid" tasks audit demo/corpus
+"$semid" tasks audit demo/corpus --recipe demo/recipe.toml
 echo "three rows:"
 for row in 1 2 3; do
   sed -n "${row}p" demo/corpus/train/part-00000-of-00001.jsonl

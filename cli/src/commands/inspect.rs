@@ -39,7 +39,8 @@ struct Report {
 impl Inspect {
     pub(crate) fn run(&self, console: &Console) -> anyhow::Result<()> {
         let path = &*self.path;
-        let report = if path.join("split.jsonl").exists() {
+        let is_corpus = ["split.jsonl", "journal.json"].map(|file| path.join(file).exists());
+        let report = if is_corpus.contains(&true) {
             corpus(path)?
         } else if path.is_dir() {
             model(path)?
