@@ -215,10 +215,28 @@ fn replace_folder(new: &Path, target: &Path) -> io::Result<()> {
     }
 }
 
+/// How the names of temporary places begin.
+const TEMPORARY: &str = ".semid-";
+
 fn temporary() -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".semid-");
+    builder.prefix(TEMPORARY);
     builder
+}
+
+/// Removes the unfinished files that a killed command left in a folder of ours, if there is one.
+pub(crate) fn discard_unfinished(folder: &Path) -> io::Result<()> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let is_ours = entry.file_name().to_string_lossy().starts_with(TEMPORARY);
+        if is_ours && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn cannot_write(target: &Path) -> String {

@@ -160,7 +160,11 @@ pub enum Error {
 }
 
 fn known(format: crate::RowFormat) -> String {
-    let names: Vec<_> = format.containers().iter().map(ToString::to_string).collect();
+    let names: Vec<_> = format
+        .containers()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     names.join(", ")
 }
 

@@ -29,13 +29,13 @@ mod format;
 pub mod generators;
 mod histories;
 mod input;
+pub mod metrics;
 mod recipe;
+pub mod rewards;
 mod row;
 mod side;
 mod stored;
 mod template;
-pub mod metrics;
-pub mod rewards;
 pub mod tokens;
 
 pub use catalogue::{Catalogue, Cleaning, CleaningSteps, ItemFormat, ItemOptions};
@@ -52,8 +52,8 @@ pub use histories::{
 };
 pub use input::Input;
 pub use recipe::{
-    ChatTable, HistoryTable, Inputs, Interactions, InteractionsTable, ItemsTable, NegativesTable, OutputTable,
-    Policy, Recipe, RecipeParams, SplitTable, TaskTable, TokensTable,
+    ChatTable, HistoryTable, Inputs, Interactions, InteractionsTable, ItemsTable, NegativesTable,
+    OutputTable, Policy, Recipe, RecipeParams, SplitTable, TaskTable, TokensTable,
 };
 pub use row::{Provenance, Row, SequenceItem, Target};
 pub use side::{Ingested, SideAnswer, SideRecord, SideRequest, SideText, SideTexts};

@@ -63,9 +63,12 @@ pub(super) fn within_split(of: &Provenance<'_>, user: Option<User<'_>>) -> Check
     let name = of.user.as_deref().unwrap_or_default();
     let user = user.ok_or_else(|| format!("user {name:?} is not in the split"))?;
     let part = user.part(of.part);
+    // What was written about an event is what these ask with, or ask for.
+    let knows_event = ["intention", "explanation"].contains(&&*of.task);
     let limit = match (of.part, of.target) {
         (Part::Train, _) => part.end,
-        (Part::Valid | Part::Test, target) => target.unwrap_or(part.start),
+        (Part::Valid | Part::Test, Some(target)) => target.saturating_add(knows_event.into()),
+        (Part::Valid | Part::Test, None) => part.start,
     };
     match (of.horizon, of.target) {
         (_, Some(target)) if !part.contains(&target) => Err(format!(

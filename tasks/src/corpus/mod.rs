@@ -165,6 +165,9 @@ impl RowTexts {
     }
 }
 
+/// Tells how many tokens a text has.
+pub type Count<'a> = &'a (dyn Fn(&str) -> Result<usize> + Sync);
+
 /// What all tasks of a corpus share.
 #[derive(Clone, Copy)]
 pub struct CorpusOptions<'a> {
@@ -177,7 +180,7 @@ pub struct CorpusOptions<'a> {
     /// What the format wants of rows beyond prompt and answer.
     pub need: Need,
     /// How many tokens a text has.
-    pub count: Option<&'a (dyn Fn(&str) -> Result<usize> + Sync)>,
+    pub count: Option<Count<'a>>,
     /// To how many tokens rows are shortened, as [`Truncation`] says; what a chat template adds
     /// comes on top.
     pub tokens_per_row: Option<usize>,

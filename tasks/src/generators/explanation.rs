@@ -32,6 +32,8 @@ impl Task for Explanation {
         sample: &mut Sample,
     ) -> Result<(), Skip> {
         sample.ask_for(context, at)?;
-        sample.show_history(context, at)
+        let shown = sample.show_history(context, at);
+        sample.know_event(at);
+        shown
     }
 }

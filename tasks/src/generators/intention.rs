@@ -6,8 +6,8 @@ use crate::corpus::Context;
 
 /// From what a user is after, with or without the history, to the item that was chosen.
 ///
-/// The intention is written from the review of that very item, so it knows the event: training
-/// only ever meets intentions about events of training.
+/// The intention is written from the review of that very item, so it knows the event, and is all
+/// that a model is told of it: training only ever meets intentions about events of training.
 ///
 /// Source: LC-Rec, section 3.3.2, item prediction based on user intention.
 ///
@@ -35,10 +35,12 @@ impl Task for Intention {
         sample: &mut Sample,
     ) -> Result<(), Skip> {
         sample.ask_for(context, at)?;
-        // A first event has no history, and templates for it.
-        sample.show_history(context, at).or_else(|skip| match skip {
-            Skip::NoHistory => Ok(()),
-            other => Err(other),
-        })
+        let shown = sample.show_history(context, at);
+        sample.know_event(at);
+        match shown {
+            // A first event has no history, and templates for it.
+            Err(Skip::NoHistory) => Ok(()),
+            shown => shown,
+        }
     }
 }

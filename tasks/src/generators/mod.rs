@@ -184,6 +184,13 @@ impl Sample {
         context.ids.text(item).map(|_| ()).ok_or(Skip::NoId)
     }
 
+    /// Lets texts know the event itself, since what was written about it is what is asked with.
+    fn know_event(&mut self, at: At) {
+        if let (At::Event { ordinal, .. }, Some(horizon)) = (at, &mut self.horizon) {
+            *horizon = (*horizon).max(ordinal + 1);
+        }
+    }
+
     /// Shows what a user did before an event.
     fn show_history(&mut self, context: &Context<'_>, at: At) -> std::result::Result<(), Skip> {
         let At::Event {

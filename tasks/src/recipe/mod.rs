@@ -423,9 +423,7 @@ impl RecipeParams {
             return Err(Error::Container { format, container });
         }
         if (format == RowFormat::Text) != self.output.chat.is_some() {
-            return bad(
-                "output.chat goes with the format `text`, and only with it".into(),
-            );
+            return bad("output.chat goes with the format `text`, and only with it".into());
         }
         self.tasks.iter().try_for_each(|task| task.check(&self))?;
         Ok(Recipe(self))

@@ -47,9 +47,12 @@ pub struct SideText<'a> {
 /// The side texts of some histories, in order of user and event.
 #[derive(Debug, Clone, Default)]
 pub struct SideTexts {
-    kinds: BTreeMap<Side, BTreeMap<(UserId, Option<u32>), (u32, String)>>,
+    kinds: BTreeMap<Side, BTreeMap<About, (u32, String)>>,
     unknown_users: usize,
 }
+
+/// Which user, and which event of theirs, a text is about; with its horizon it is a map's entry.
+type About = (UserId, Option<u32>);
 
 impl SideTexts {
     /// Reads JSON lines of [`SideRecord`], beside what there is. Texts of users whom the

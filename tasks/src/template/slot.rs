@@ -127,7 +127,9 @@ impl FromStr for Side {
         match Slot::from(name) {
             Slot::Side(side) => Ok(side),
             _ => {
-                let sides = NAMES.iter().filter(|(_, slot)| matches!(slot, Slot::Side(_)));
+                let sides = NAMES
+                    .iter()
+                    .filter(|(_, slot)| matches!(slot, Slot::Side(_)));
                 let names: Vec<_> = sides.map(|(name, _)| *name).collect();
                 Err(format!("the kinds are {}", names.join(", ")))
             }

@@ -20,7 +20,7 @@ use serde_json::json;
 use crate::console::Console;
 use crate::map;
 use crate::materials::Materials;
-use crate::output::OutputFile;
+use crate::output::{OutputFile, discard_unfinished};
 use crate::progress;
 
 /// Build a corpus from a recipe
@@ -279,6 +279,10 @@ impl DiskFolder {
             );
         }
         fs::create_dir_all(path).with_context(|| format!("cannot write {}", path.display()))?;
+        let parts = Part::ALL.map(|part| path.join(part.to_string()));
+        for folder in parts.iter().chain([&path.to_owned()]) {
+            discard_unfinished(folder).with_context(|| folder.display().to_string())?;
+        }
         Ok(Self(path.to_owned()))
     }
 }
