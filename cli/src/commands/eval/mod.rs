@@ -19,12 +19,12 @@ use report::{Compared, Difference, Lists, Named, Report, Slice};
 
 /// Tell how good predictions are, and whether they beat others by more than chance
 ///
-/// PREDICTIONS has a JSON object a line and user: {"user": key, "items": [keys]} or, with --index,
-/// {"user": key, "ids": ["<a_1><b_2>", ...]}, the best first. An ID that no item has takes its
-/// place as a miss; so does what repeats an earlier entry. An ID that several items share takes as
-/// many places, and each earns its share. Users of the truth without a line count as misses.
+/// PREDICTIONS has a JSON object a line and user: {"user": key, "items": [key, ...]} or, with
+/// --index, {"user": key, "ids": ["<a_1><b_2>", ...]}, the best first. An ID that no item has takes
+/// its place as a miss; so does what repeats an earlier entry. An ID that several items share takes
+/// as many places, and each earns its share. Users of the truth without a line count as misses.
 ///
-/// The truth is the split.jsonl of a corpus, or has lines {"user": key, "items": [keys]}.
+/// The truth is the split.jsonl of a corpus, or has lines {"user": key, "items": [key, ...]}.
 ///
 /// beam_ceiling is the hit rate of whole lists, whatever their order. With --index there are
 /// coverage and Gini coefficient of the items that are recommended; with --interactions also their
