@@ -47,6 +47,8 @@ pub(crate) struct Done {
     spaces_normalized: usize,
     nested_skipped: usize,
     items_without_id: usize,
+    /// Items that the index has beyond the catalogue.
+    ids_of_unknown_items: usize,
     users: usize,
     events: usize,
     unknown_items_skipped: u64,
@@ -148,6 +150,9 @@ impl Materials {
                 Some(UserTexts::new(&histories, &index)?)
             }
         };
+        let keys = index.keys()?;
+        let known = |key: &str| catalogue.keys().find(key).is_some();
+        let ids_of_unknown_items = keys.iter().filter(|key| !known(key)).count();
         let Cleaning {
             entities_decoded,
             space_normalized,
@@ -160,6 +165,7 @@ impl Materials {
             spaces_normalized: space_normalized,
             nested_skipped,
             items_without_id: ids.missing(),
+            ids_of_unknown_items,
             users: histories.len(),
             events: histories.events(),
             unknown_items_skipped,

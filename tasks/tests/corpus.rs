@@ -305,6 +305,55 @@ fn check(world: &World, provenance: &Provenance<'_>) {
     }
 }
 
+#[test]
+fn long_rows_lose_whole_items_and_sentences_but_never_an_id() {
+    let world = World::new();
+    let context = world.context();
+    let templates = Templates::builtin("en").unwrap();
+    let plans: Vec<TaskPlan> = ["sequential", "text-to-item"]
+        .map(|task| plan(task, Part::Train, NegativeSource::Uniform))
+        .into();
+    // A token for each word, and for each code of an ID.
+    let count = |text: &str| Ok(text.split(' ').count() + text.matches("><").count());
+    let of = |budget| CorpusOptions {
+        order: Order::Tasks,
+        count: Some(&count),
+        tokens_per_row: budget,
+        ..CorpusOptions::default()
+    };
+    let rows = |budget| {
+        let corpus = Corpus::new(&context, &templates, &plans, of(budget)).unwrap();
+        let mut rows = Vec::new();
+        let counts = corpus.rows(0..corpus.len(), &mut Scratch::default(), |row| {
+            let sample = (row.provenance.task.to_string(), row.provenance.sample);
+            rows.push((sample, row.prompt.to_owned(), row.answer.to_owned()));
+            Ok(())
+        });
+        (rows, counts.unwrap())
+    };
+    let ids = |text: &str| -> Vec<String> {
+        let ids = text
+            .split("<a_")
+            .skip(1)
+            .filter_map(|rest| rest.split(['>', ',', ' ']).next());
+        ids.map(str::to_owned).collect()
+    };
+    let (whole, _) = rows(None);
+    let (short, counts) = rows(Some(24));
+    assert!(counts.truncation.items_dropped > 0 && counts.truncation.sentences_dropped > 0);
+    let skipped = counts.skipped.get("too-long").copied().unwrap_or_default();
+    assert_eq!(short.len() + skipped as usize, whole.len());
+    for (sample, prompt, answer) in &short {
+        let tokens = count(prompt).unwrap() + count(answer).unwrap() + count("").unwrap();
+        assert!(tokens <= 24, "{tokens}: {prompt}");
+        let (_, before, same) = whole.iter().find(|(known, ..)| known == sample).unwrap();
+        assert_eq!(answer, same);
+        // What is left of a history is its end.
+        assert!(ids(before).ends_with(&ids(prompt)), "{prompt}");
+        assert_eq!(prompt.matches('<').count(), prompt.matches('>').count());
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 

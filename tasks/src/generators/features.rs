@@ -5,7 +5,7 @@ use crate::corpus::Context;
 
 /// Between an item's ID and its features (tags, categories), both ways.
 ///
-/// Source: GREAM (arXiv 2510.20150), item features.
+/// Source: GREAM (arXiv 2510.20815), item features.
 ///
 /// ```text
 /// prompt  Which categories is <a_4><b_2> in?

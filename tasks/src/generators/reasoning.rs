@@ -9,7 +9,7 @@ use crate::corpus::Context;
 ///
 /// The traces are written by a teacher that never sees the item: its requests end before it.
 ///
-/// Source: GREAM (arXiv 2510.20150), reasoning activation.
+/// Source: GREAM (arXiv 2510.20815), reasoning activation.
 ///
 /// ```text
 /// prompt  Given <a_1><b_7>, <a_9><b_2>: think step by step, then name the next item.

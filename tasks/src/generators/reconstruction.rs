@@ -5,7 +5,7 @@ use crate::corpus::Context;
 
 /// A history told again: its IDs as they are, or as titles.
 ///
-/// Source: GREAM (arXiv 2510.20150), history reconstruction.
+/// Source: GREAM (arXiv 2510.20815), history reconstruction.
 ///
 /// ```text
 /// prompt  Give the titles of <a_1><b_7>, <a_4><b_2>.

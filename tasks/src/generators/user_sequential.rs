@@ -5,7 +5,7 @@ use crate::corpus::Context;
 
 /// Sequential prediction with the user's own ID in the prompt.
 ///
-/// Source: ULMRec (arXiv 2412.05543) and P5, which index users too.
+/// Source: ULMRec and TTDS (arXiv 2409.09253), which index users too; P5, which names them.
 ///
 /// ```text
 /// prompt  User <u_12><v_3> chose <a_1><b_7>, <a_4><b_2>. What comes next?

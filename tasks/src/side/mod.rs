@@ -149,3 +149,87 @@ impl SideTexts {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use semantic_id::ItemKeys;
+
+    use super::*;
+    use crate::{Event, HistoriesBuilder, HistoryOptions};
+
+    fn histories() -> Histories {
+        let items = ItemKeys::new(["chess", "go", "tetris"]).unwrap();
+        let mut builder = HistoriesBuilder::new(&items, HistoryOptions::default());
+        for (micros, item) in [(1, "go"), (2, "chess"), (3, "tetris")] {
+            let (micros, rating) = (Some(micros), None);
+            let user = "ann";
+            builder
+                .push(Event {
+                    user,
+                    item,
+                    micros,
+                    rating,
+                })
+                .unwrap();
+        }
+        builder.finish().unwrap()
+    }
+
+    #[test]
+    fn a_text_is_found_by_its_event_or_else_by_its_user() {
+        let histories = histories();
+        let lines = br#"
+            {"kind": "intent", "user": "ann", "target": 2, "made_at": 2, "text": "falling blocks"}
+            {"kind": "intent", "user": "ann", "made_at": 1, "text": "something quiet"}
+            {"kind": "intent", "user": "bob", "made_at": 1, "text": "he is nobody"}
+        "#;
+        let mut side = SideTexts::default();
+        side.read("side.jsonl", lines, &histories).unwrap();
+        let ann = histories.find("ann").unwrap();
+        let text = |target| side.find(Side::Intent, ann, target).unwrap().text;
+        assert_eq!(text(Some(2)), "falling blocks");
+        assert_eq!(text(Some(1)), "something quiet");
+        assert_eq!((side.len(Side::Intent), side.unknown_users()), (2, 1));
+        assert!(side.find(Side::Review, ann, None).is_none());
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_line() {
+        let histories = histories();
+        let problem = |line: &str| {
+            let first = r#"{"kind": "intent", "user": "ann", "made_at": 1, "text": "quiet"}"#;
+            let lines = format!("{first}\n{line}\n");
+            let read = SideTexts::default().read("side.jsonl", lines.as_bytes(), &histories);
+            read.unwrap_err().to_string()
+        };
+        for (line, words) in [
+            ("{", "EOF"),
+            (
+                r#"{"kind": "mood", "user": "ann", "made_at": 1, "text": "x"}"#,
+                "mood",
+            ),
+            (
+                r#"{"kind": "intent", "user": "ann", "made_at": 1, "text": "x"}"#,
+                "a second intent",
+            ),
+            (
+                r#"{"kind": "intent", "user": "ann", "target": 3, "made_at": 1, "text": "x"}"#,
+                "3 events",
+            ),
+            (
+                r#"{"kind": "intent", "user": "ann", "target": 1, "made_at": 4, "text": "x"}"#,
+                "3 events",
+            ),
+            (
+                r#"{"kind": "intent", "user": "ann", "target": 1, "made_at": 1, "text": " "}"#,
+                "empty",
+            ),
+        ] {
+            let problem = problem(line);
+            assert!(
+                problem.contains("side.jsonl, line 2") && problem.contains(words),
+                "{problem}"
+            );
+        }
+    }
+}
