@@ -129,7 +129,7 @@ impl Corpus<'_> {
                 }
             }
             if !checked {
-                let task = self.lots[lot].task.name();
+                let task = self.lots[lot].task.name;
                 return Err(Error::Recipe(format!(
                     "none of the first {BLOCK} samples of task {task:?} gives a row; leave it out, \
                      or look at what its templates need"

@@ -5,13 +5,14 @@ use semantic_id::ItemId;
 use super::Context;
 use super::permutation::Permutation;
 use super::view::View;
-use crate::generators::{At, Over, Task};
+use crate::generators::{At, Over, Task, TaskOptions};
 use crate::{Part, Split, Template, UserId};
 
 /// One task of a corpus with its samples, its templates and the number of its rows.
 #[derive(Debug)]
 pub(super) struct Lot<'a> {
-    pub(super) task: Box<dyn Task>,
+    pub(super) task: Task,
+    pub(super) options: TaskOptions,
     pub(super) templates: Vec<&'a Template>,
     pub(super) part: Part,
     /// Rows of an epoch: fewer than samples are a random choice, more are passes over them.

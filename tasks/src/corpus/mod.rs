@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::generators::{Over, Sample, Skip, TaskOptions, task};
+use crate::generators::{Over, Sample, Skip, Task, TaskOptions};
 use crate::tokens::{Kept, Truncation};
 use crate::{Draw, Error, Need, Part, Provenance, Result, Row, Target, Template, Templates};
 use lot::{Lot, Samples};
@@ -311,7 +311,7 @@ impl<'a> Corpus<'a> {
     }
 
     fn unmet(&self, lot: usize, budget: u64, why: &str) -> Error {
-        let task = self.lots[lot].task.name();
+        let task = self.lots[lot].task.name;
         Error::Recipe(format!(
             "task {task:?}: a budget of {budget} tokens cannot be met: {why}"
         ))
@@ -363,7 +363,7 @@ impl<'a> Corpus<'a> {
             ..Counts::default()
         };
         for (lot, rows) in self.lots.iter().zip(rows) {
-            *counts.rows.entry(lot.task.name()).or_default() += rows;
+            *counts.rows.entry(lot.task.name).or_default() += rows;
         }
         for (skip, count) in Skip::ALL
             .iter()
@@ -404,7 +404,7 @@ impl<'a> Corpus<'a> {
             truncation,
         } = scratch;
         sample.clear();
-        if let Err(skip) = lot.task.fill(self.context, at, &mut chance, sample) {
+        if let Err(skip) = (lot.task).fill(self.context, at, &lot.options, &mut chance, sample) {
             return Ok(Err(skip));
         }
         let mut view = View::new(self.context, sample);
@@ -424,7 +424,7 @@ impl<'a> Corpus<'a> {
             view.kept = kept;
             texts.render(template, &view)?;
         }
-        if lot.task.name() == "pairs" {
+        if lot.task.name == "pairs" {
             texts.render_rejected(template, &view)?;
         }
         let made_at = template.slots.iter().filter_map(|slot| match slot {
@@ -432,7 +432,7 @@ impl<'a> Corpus<'a> {
             _ => None,
         });
         let provenance = Provenance {
-            task: Cow::Borrowed(lot.task.name()),
+            task: Cow::Borrowed(lot.task.name),
             template: Cow::Borrowed(&template.path),
             part: lot.part,
             epoch: pass,
@@ -483,11 +483,11 @@ fn lot<'a>(
     plan: &TaskPlan,
     options: &CorpusOptions<'_>,
 ) -> Result<Lot<'a>> {
-    let task = task(&plan.task, &plan.options)?;
+    let task = Task::named(&plan.task)?;
     let chosen = choose(templates, plan)?;
-    let samples = Samples::new(task.over(), plan.part, context);
+    let samples = Samples::new(task.over, plan.part, context);
     if samples.len() == 0 {
-        let why = match task.over() {
+        let why = match task.over {
             Over::Texts(kind) => format!("no side texts of kind {kind} were given for it"),
             _ => "no user has events enough".to_owned(),
         };
@@ -502,12 +502,13 @@ fn lot<'a>(
         Amount::Tokens(_) => samples.len(),
     };
     let drawn = matches!(plan.amount, Amount::Tokens(_)) || !rows.is_multiple_of(samples.len());
-    let order = drawn.then(|| Permutation::new(options.seed, task.name(), samples.len()));
+    let order = drawn.then(|| Permutation::new(options.seed, task.name, samples.len()));
     let passes = u64::from(options.epochs) * rows.div_ceil(samples.len());
-    let name = task.name();
+    let name = task.name;
     Ok(Lot {
         purposes: (0..passes).map(|pass| format!("{name} {pass}")).collect(),
         templates: chosen,
+        options: plan.options.clone(),
         part: plan.part,
         stage: plan.stage,
         task,

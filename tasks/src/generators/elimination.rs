@@ -1,9 +1,7 @@
 use rand::RngExt;
 use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
 
-use super::{At, Negatives, Over, Sample, Skip, Task};
-use crate::corpus::Context;
+use super::{Over, Skip, Task};
 
 /// One step of ranking by elimination: which of the candidates that are left is the worst.
 ///
@@ -16,31 +14,15 @@ use crate::corpus::Context;
 /// prompt  The user chose <a_1><b_7>. Drop the worst of <a_9><b_9>, <a_4><b_2>, <a_4><b_3>.
 /// answer  <a_9><b_9>
 /// ```
-#[derive(Debug)]
-pub(super) struct Elimination {
-    pub(super) negatives: Negatives,
-}
-
-impl Task for Elimination {
-    fn name(&self) -> &'static str {
-        "elimination"
-    }
-
-    fn over(&self) -> Over {
-        Over::Targets
-    }
-
-    fn fill(
-        &self,
-        context: &Context<'_>,
-        at: At,
-        chance: &mut ChaCha8Rng,
-        sample: &mut Sample,
-    ) -> Result<(), Skip> {
+pub(super) const TASK: Task = Task {
+    name: "elimination",
+    over: Over::Targets,
+    fill: |context, at, options, chance, sample| {
         sample.ask_for(context, at)?;
         sample.show_history(context, at)?;
-        self.negatives
-            .choose(context, self.negatives.count, chance, sample)?;
+        options
+            .negatives
+            .choose(context, options.negatives.count, chance, sample)?;
         let target = sample.item.ok_or(Skip::NoId)?;
         let common = |item| {
             let codes = context
@@ -58,5 +40,5 @@ impl Task for Elimination {
         sample.candidates.extend(&sample.rejected[gone..]);
         sample.candidates.shuffle(chance);
         Ok(())
-    }
-}
+    },
+};

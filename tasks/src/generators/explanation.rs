@@ -1,8 +1,5 @@
-use rand_chacha::ChaCha8Rng;
-
-use super::{At, Over, Sample, Skip, Task};
+use super::{Over, Task};
 use crate::Side;
-use crate::corpus::Context;
 
 /// Why a user chose an item, in the words of the review.
 ///
@@ -12,28 +9,13 @@ use crate::corpus::Context;
 /// prompt  After <a_1><b_7>, why did the user choose <a_4><b_2>?
 /// answer  I wanted something that takes five minutes, and it does.
 /// ```
-#[derive(Debug)]
-pub(super) struct Explanation;
-
-impl Task for Explanation {
-    fn name(&self) -> &'static str {
-        "explanation"
-    }
-
-    fn over(&self) -> Over {
-        Over::Texts(Side::Review)
-    }
-
-    fn fill(
-        &self,
-        context: &Context<'_>,
-        at: At,
-        _: &mut ChaCha8Rng,
-        sample: &mut Sample,
-    ) -> Result<(), Skip> {
+pub(super) const TASK: Task = Task {
+    name: "explanation",
+    over: Over::Texts(Side::Review),
+    fill: |context, at, _, _, sample| {
         sample.ask_for(context, at)?;
         let shown = sample.show_history(context, at);
         sample.know_event(at);
         shown
-    }
-}
+    },
+};

@@ -1,7 +1,4 @@
-use rand_chacha::ChaCha8Rng;
-
-use super::{At, Over, Sample, Skip, Task};
-use crate::corpus::Context;
+use super::{Over, Task};
 
 /// Between an item's ID and its features (tags, categories), both ways.
 ///
@@ -11,25 +8,8 @@ use crate::corpus::Context;
 /// prompt  Which categories is <a_4><b_2> in?
 /// answer  Games, Puzzle
 /// ```
-#[derive(Debug)]
-pub(super) struct Features;
-
-impl Task for Features {
-    fn name(&self) -> &'static str {
-        "features"
-    }
-
-    fn over(&self) -> Over {
-        Over::Items
-    }
-
-    fn fill(
-        &self,
-        context: &Context<'_>,
-        at: At,
-        _: &mut ChaCha8Rng,
-        sample: &mut Sample,
-    ) -> Result<(), Skip> {
-        sample.ask_for(context, at)
-    }
-}
+pub(super) const TASK: Task = Task {
+    name: "features",
+    over: Over::Items,
+    fill: |context, at, _, _, sample| sample.ask_for(context, at),
+};

@@ -1,7 +1,4 @@
-use rand_chacha::ChaCha8Rng;
-
-use super::{At, Over, Sample, Skip, Task};
-use crate::corpus::Context;
+use super::{Over, Task};
 
 /// The asymmetric tasks: the IDs of a history, then the next item's title or description; the
 /// titles of a history, then the next item's ID.
@@ -12,26 +9,11 @@ use crate::corpus::Context;
 /// prompt  After "Chess" and "Go", which item comes next?
 /// answer  <a_4><b_2>
 /// ```
-#[derive(Debug)]
-pub(super) struct Fusion;
-
-impl Task for Fusion {
-    fn name(&self) -> &'static str {
-        "fusion"
-    }
-
-    fn over(&self) -> Over {
-        Over::Targets
-    }
-
-    fn fill(
-        &self,
-        context: &Context<'_>,
-        at: At,
-        _: &mut ChaCha8Rng,
-        sample: &mut Sample,
-    ) -> Result<(), Skip> {
+pub(super) const TASK: Task = Task {
+    name: "fusion",
+    over: Over::Targets,
+    fill: |context, at, _, _, sample| {
         sample.ask_for(context, at)?;
         sample.show_history(context, at)
-    }
-}
+    },
+};

@@ -1,8 +1,5 @@
-use rand_chacha::ChaCha8Rng;
-
-use super::{At, Over, Sample, Skip, Task};
+use super::{Over, Skip, Task};
 use crate::Side;
-use crate::corpus::Context;
 
 /// From what a user is after, with or without the history, to the item that was chosen.
 ///
@@ -15,25 +12,10 @@ use crate::corpus::Context;
 /// prompt  Somebody looks for a short game of falling blocks. Which item fits?
 /// answer  <a_4><b_2>
 /// ```
-#[derive(Debug)]
-pub(super) struct Intention;
-
-impl Task for Intention {
-    fn name(&self) -> &'static str {
-        "intention"
-    }
-
-    fn over(&self) -> Over {
-        Over::Texts(Side::Intention)
-    }
-
-    fn fill(
-        &self,
-        context: &Context<'_>,
-        at: At,
-        _: &mut ChaCha8Rng,
-        sample: &mut Sample,
-    ) -> Result<(), Skip> {
+pub(super) const TASK: Task = Task {
+    name: "intention",
+    over: Over::Texts(Side::Intention),
+    fill: |context, at, _, _, sample| {
         sample.ask_for(context, at)?;
         let shown = sample.show_history(context, at);
         sample.know_event(at);
@@ -42,5 +24,5 @@ impl Task for Intention {
             Err(Skip::NoHistory) => Ok(()),
             shown => shown,
         }
-    }
-}
+    },
+};

@@ -1,7 +1,4 @@
-use rand_chacha::ChaCha8Rng;
-
-use super::{At, Over, Sample, Skip, Task};
-use crate::corpus::Context;
+use super::{Over, Task};
 
 /// From an item's ID to its texts: title, description or both.
 ///
@@ -11,25 +8,8 @@ use crate::corpus::Context;
 /// prompt  What is <a_4><b_2> called?
 /// answer  Tetris
 /// ```
-#[derive(Debug)]
-pub(super) struct ItemToText;
-
-impl Task for ItemToText {
-    fn name(&self) -> &'static str {
-        "item-to-text"
-    }
-
-    fn over(&self) -> Over {
-        Over::Items
-    }
-
-    fn fill(
-        &self,
-        context: &Context<'_>,
-        at: At,
-        _: &mut ChaCha8Rng,
-        sample: &mut Sample,
-    ) -> Result<(), Skip> {
-        sample.ask_for(context, at)
-    }
-}
+pub(super) const TASK: Task = Task {
+    name: "item-to-text",
+    over: Over::Items,
+    fill: |context, at, _, _, sample| sample.ask_for(context, at),
+};

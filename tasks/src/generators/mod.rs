@@ -22,7 +22,7 @@ mod text_to_item;
 mod user_sequential;
 mod yes_no;
 
-use std::fmt::Debug;
+use std::fmt;
 
 use rand_chacha::ChaCha8Rng;
 use semantic_id::ItemId;
@@ -33,25 +33,55 @@ use crate::{Error, Part, Result, Side, UserId};
 pub use negatives::{Beams, NegativeSource, Negatives};
 
 /// A task of alignment.
-pub trait Task: Debug + Send + Sync {
+#[derive(Clone, Copy)]
+pub struct Task {
     /// Its name in recipes and templates, as `text-to-item`.
-    fn name(&self) -> &'static str;
-
+    pub name: &'static str,
     /// What it makes samples of.
-    fn over(&self) -> Over;
+    pub over: Over,
+    fill: Fill,
+}
+
+/// Fills an empty sample, or tells why there is none.
+type Fill = fn(&Context<'_>, At, &TaskOptions, &mut ChaCha8Rng, &mut Sample) -> Filled;
+
+type Filled = std::result::Result<(), Skip>;
+
+impl Task {
+    /// The task of a name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Recipe`] if there is none; it lists those that are.
+    pub fn named(name: &str) -> Result<Self> {
+        let task = TASKS.into_iter().find(|task| task.name == name);
+        task.ok_or_else(|| {
+            let known = TASKS.map(|task| task.name).join(", ");
+            Error::Recipe(format!("there is no task {name:?}; there are: {known}"))
+        })
+    }
 
     /// Fills an empty sample.
     ///
     /// # Errors
     ///
     /// Why there is none.
-    fn fill(
+    pub fn fill(
         &self,
         context: &Context<'_>,
         at: At,
+        options: &TaskOptions,
         chance: &mut ChaCha8Rng,
         sample: &mut Sample,
-    ) -> std::result::Result<(), Skip>;
+    ) -> Filled {
+        (self.fill)(context, at, options, chance, sample)
+    }
+}
+
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
 }
 
 /// What a task makes samples of, one for each.
@@ -172,7 +202,7 @@ impl Sample {
     }
 
     /// Takes the item of an event as what is asked for.
-    fn ask_for(&mut self, context: &Context<'_>, at: At) -> std::result::Result<(), Skip> {
+    fn ask_for(&mut self, context: &Context<'_>, at: At) -> Filled {
         let item = match at {
             At::Item(item) => item,
             At::Event { user, ordinal, .. } => {
@@ -192,7 +222,7 @@ impl Sample {
     }
 
     /// Shows what a user did before an event.
-    fn show_history(&mut self, context: &Context<'_>, at: At) -> std::result::Result<(), Skip> {
+    fn show_history(&mut self, context: &Context<'_>, at: At) -> Filled {
         let At::Event {
             user,
             ordinal,
@@ -236,58 +266,23 @@ impl Default for TaskOptions {
     }
 }
 
-/// The names of all tasks.
-pub const TASKS: [&str; 17] = [
-    "sequential",
-    "text-to-item",
-    "item-to-text",
-    "fusion",
-    "intention",
-    "preference",
-    "features",
-    "reconstruction",
-    "denoising",
-    "rating",
-    "ranking",
-    "elimination",
-    "yes-no",
-    "explanation",
-    "reasoning",
-    "pairs",
-    "user-sequential",
+/// All tasks.
+pub const TASKS: [Task; 17] = [
+    sequential::TASK,
+    text_to_item::TASK,
+    item_to_text::TASK,
+    fusion::TASK,
+    intention::TASK,
+    preference::TASK,
+    features::TASK,
+    reconstruction::TASK,
+    denoising::TASK,
+    rating::TASK,
+    ranking::TASK,
+    elimination::TASK,
+    yes_no::TASK,
+    explanation::TASK,
+    reasoning::TASK,
+    pairs::TASK,
+    user_sequential::TASK,
 ];
-
-/// The task of a name.
-///
-/// # Errors
-///
-/// If there is none; the error lists those that are.
-pub fn task(name: &str, options: &TaskOptions) -> Result<Box<dyn Task>> {
-    let negatives = options.negatives.clone();
-    let liked_from = options.liked_from;
-    Ok(match name {
-        "sequential" => Box::new(sequential::Sequential),
-        "text-to-item" => Box::new(text_to_item::TextToItem),
-        "item-to-text" => Box::new(item_to_text::ItemToText),
-        "fusion" => Box::new(fusion::Fusion),
-        "intention" => Box::new(intention::Intention),
-        "preference" => Box::new(preference::Preference),
-        "features" => Box::new(features::Features),
-        "reconstruction" => Box::new(reconstruction::Reconstruction),
-        "denoising" => Box::new(denoising::Denoising { negatives }),
-        "rating" => Box::new(rating::Rating { liked_from }),
-        "ranking" => Box::new(ranking::Ranking { negatives }),
-        "elimination" => Box::new(elimination::Elimination { negatives }),
-        "yes-no" => Box::new(yes_no::YesNo { negatives }),
-        "explanation" => Box::new(explanation::Explanation),
-        "reasoning" => Box::new(reasoning::Reasoning),
-        "pairs" => Box::new(pairs::Pairs { negatives }),
-        "user-sequential" => Box::new(user_sequential::UserSequential),
-        _ => {
-            return Err(Error::Recipe(format!(
-                "no task {name:?}; there are: {}",
-                TASKS.join(", ")
-            )));
-        }
-    })
-}

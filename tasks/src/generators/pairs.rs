@@ -1,7 +1,4 @@
-use rand_chacha::ChaCha8Rng;
-
-use super::{At, Negatives, Over, Sample, Skip, Task};
-use crate::corpus::Context;
+use super::{Over, Task};
 
 /// The next item, chosen, and negatives, rejected: rows for DPO (one negative) and S-DPO (several).
 ///
@@ -12,30 +9,14 @@ use crate::corpus::Context;
 /// chosen    <a_4><b_2>
 /// rejected  <a_4><b_9>
 /// ```
-#[derive(Debug)]
-pub(super) struct Pairs {
-    pub(super) negatives: Negatives,
-}
-
-impl Task for Pairs {
-    fn name(&self) -> &'static str {
-        "pairs"
-    }
-
-    fn over(&self) -> Over {
-        Over::Targets
-    }
-
-    fn fill(
-        &self,
-        context: &Context<'_>,
-        at: At,
-        chance: &mut ChaCha8Rng,
-        sample: &mut Sample,
-    ) -> Result<(), Skip> {
+pub(super) const TASK: Task = Task {
+    name: "pairs",
+    over: Over::Targets,
+    fill: |context, at, options, chance, sample| {
         sample.ask_for(context, at)?;
         sample.show_history(context, at)?;
-        self.negatives
-            .choose(context, self.negatives.count, chance, sample)
-    }
-}
+        options
+            .negatives
+            .choose(context, options.negatives.count, chance, sample)
+    },
+};

@@ -1,8 +1,5 @@
-use rand_chacha::ChaCha8Rng;
-
-use super::{At, Over, Sample, Skip, Task};
+use super::{Over, Task};
 use crate::Side;
-use crate::corpus::Context;
 
 /// From a history to what its user likes, in words.
 ///
@@ -12,25 +9,8 @@ use crate::corpus::Context;
 /// prompt  What does a user like who chose <a_1><b_7>, <a_4><b_2>?
 /// answer  Quiet games of thought, one player or two.
 /// ```
-#[derive(Debug)]
-pub(super) struct Preference;
-
-impl Task for Preference {
-    fn name(&self) -> &'static str {
-        "preference"
-    }
-
-    fn over(&self) -> Over {
-        Over::Texts(Side::Preference)
-    }
-
-    fn fill(
-        &self,
-        context: &Context<'_>,
-        at: At,
-        _: &mut ChaCha8Rng,
-        sample: &mut Sample,
-    ) -> Result<(), Skip> {
-        sample.show_history(context, at)
-    }
-}
+pub(super) const TASK: Task = Task {
+    name: "preference",
+    over: Over::Texts(Side::Preference),
+    fill: |context, at, _, _, sample| sample.show_history(context, at),
+};

@@ -1,7 +1,4 @@
-use rand_chacha::ChaCha8Rng;
-
-use super::{At, Over, Sample, Skip, Task};
-use crate::corpus::Context;
+use super::{Over, Skip, Task};
 
 /// What a user gives an item, as a number or as a like.
 ///
@@ -11,27 +8,10 @@ use crate::corpus::Context;
 /// prompt  The user chose <a_1><b_7>. How many stars will <a_4><b_2> get?
 /// answer  5
 /// ```
-#[derive(Debug)]
-pub(super) struct Rating {
-    pub(super) liked_from: f32,
-}
-
-impl Task for Rating {
-    fn name(&self) -> &'static str {
-        "rating"
-    }
-
-    fn over(&self) -> Over {
-        Over::Targets
-    }
-
-    fn fill(
-        &self,
-        context: &Context<'_>,
-        at: At,
-        _: &mut ChaCha8Rng,
-        sample: &mut Sample,
-    ) -> Result<(), Skip> {
+pub(super) const TASK: Task = Task {
+    name: "rating",
+    over: Over::Targets,
+    fill: |context, at, options, _, sample| {
         sample.ask_for(context, at)?;
         sample.show_history(context, at)?;
         let ratings = sample.user.and_then(|user| context.histories.ratings(user));
@@ -40,7 +20,7 @@ impl Task for Rating {
             .filter(|rating| rating.is_finite())
             .ok_or(Skip::NoRating)?;
         sample.rating = Some(rating);
-        sample.liked = Some(rating >= self.liked_from);
+        sample.liked = Some(rating >= options.liked_from);
         Ok(())
-    }
-}
+    },
+};

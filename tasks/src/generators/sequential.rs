@@ -1,7 +1,4 @@
-use rand_chacha::ChaCha8Rng;
-
-use super::{At, Over, Sample, Skip, Task};
-use crate::corpus::Context;
+use super::{Over, Task};
 
 /// Sequential prediction: the IDs of a history, then the ID of the next item.
 ///
@@ -11,26 +8,11 @@ use crate::corpus::Context;
 /// prompt  The user chose <a_1><b_7>, <a_4><b_2>. What comes next?
 /// answer  <a_1><b_3>
 /// ```
-#[derive(Debug)]
-pub(super) struct Sequential;
-
-impl Task for Sequential {
-    fn name(&self) -> &'static str {
-        "sequential"
-    }
-
-    fn over(&self) -> Over {
-        Over::Targets
-    }
-
-    fn fill(
-        &self,
-        context: &Context<'_>,
-        at: At,
-        _: &mut ChaCha8Rng,
-        sample: &mut Sample,
-    ) -> Result<(), Skip> {
+pub(super) const TASK: Task = Task {
+    name: "sequential",
+    over: Over::Targets,
+    fill: |context, at, _, _, sample| {
         sample.ask_for(context, at)?;
         sample.show_history(context, at)
-    }
-}
+    },
+};

@@ -1,7 +1,4 @@
-use rand_chacha::ChaCha8Rng;
-
-use super::{At, Over, Sample, Skip, Task};
-use crate::corpus::Context;
+use super::{Over, Task};
 
 /// From an item's texts (title, description or both) to its ID.
 ///
@@ -11,25 +8,8 @@ use crate::corpus::Context;
 /// prompt  Which item is called "Tetris"?
 /// answer  <a_4><b_2>
 /// ```
-#[derive(Debug)]
-pub(super) struct TextToItem;
-
-impl Task for TextToItem {
-    fn name(&self) -> &'static str {
-        "text-to-item"
-    }
-
-    fn over(&self) -> Over {
-        Over::Items
-    }
-
-    fn fill(
-        &self,
-        context: &Context<'_>,
-        at: At,
-        _: &mut ChaCha8Rng,
-        sample: &mut Sample,
-    ) -> Result<(), Skip> {
-        sample.ask_for(context, at)
-    }
-}
+pub(super) const TASK: Task = Task {
+    name: "text-to-item",
+    over: Over::Items,
+    fill: |context, at, _, _, sample| sample.ask_for(context, at),
+};

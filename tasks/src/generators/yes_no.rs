@@ -1,8 +1,6 @@
 use rand::RngExt;
-use rand_chacha::ChaCha8Rng;
 
-use super::{At, Negatives, Over, Sample, Skip, Task};
-use crate::corpus::Context;
+use super::{Over, Task};
 
 /// Will the user choose this item? The next one and a negative, with equal chance.
 ///
@@ -12,36 +10,19 @@ use crate::corpus::Context;
 /// prompt  The user chose <a_1><b_7>. Is <a_4><b_2> next?
 /// answer  Yes
 /// ```
-#[derive(Debug)]
-pub(super) struct YesNo {
-    pub(super) negatives: Negatives,
-}
-
-impl Task for YesNo {
-    fn name(&self) -> &'static str {
-        "yes-no"
-    }
-
-    fn over(&self) -> Over {
-        Over::Targets
-    }
-
-    fn fill(
-        &self,
-        context: &Context<'_>,
-        at: At,
-        chance: &mut ChaCha8Rng,
-        sample: &mut Sample,
-    ) -> Result<(), Skip> {
+pub(super) const TASK: Task = Task {
+    name: "yes-no",
+    over: Over::Targets,
+    fill: |context, at, options, chance, sample| {
         sample.ask_for(context, at)?;
         sample.show_history(context, at)?;
         let liked = chance.random::<bool>();
         sample.candidate = sample.item;
         if !liked {
-            self.negatives.choose(context, 1, chance, sample)?;
+            options.negatives.choose(context, 1, chance, sample)?;
             sample.candidate = sample.rejected.pop();
         }
         sample.liked = Some(liked);
         Ok(())
-    }
-}
+    },
+};

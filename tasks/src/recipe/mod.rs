@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::corpus::{Amount, HistoryStyle, Order, TaskPlan};
-use crate::generators::{NegativeSource, Negatives, TASKS, TaskOptions};
+use crate::generators::{NegativeSource, Negatives, Task, TaskOptions};
 use crate::{
     CleaningSteps, Container, Duplicates, Error, EventFormat, Filter, Histories, ItemFormat, Part,
     Result, RowFormat, Split, UnknownItems,
@@ -433,10 +433,7 @@ impl RecipeParams {
 impl TaskTable {
     fn check(&self, recipe: &RecipeParams) -> Result<()> {
         let bad = |problem: String| Err(Error::Recipe(format!("task {:?}: {problem}", self.task)));
-        if !TASKS.contains(&self.task.as_str()) {
-            let known = TASKS.join(", ");
-            return bad(format!("there is no such task; there are: {known}"));
-        }
+        Task::named(&self.task)?;
         let amounts = [
             self.weight.is_some(),
             self.rows.is_some(),
