@@ -306,6 +306,53 @@ fn check(world: &World, provenance: &Provenance<'_>) {
 }
 
 #[test]
+fn no_answer_is_rejected_under_another_items_name() {
+    let mut world = World::new();
+    // Three items for each ID.
+    let codes = (0..ITEMS).flat_map(|item| [item / 48, item / 12 % 4, item / 3 % 4]);
+    let codes = CodeMatrix::new(codes.map(|code| Code(code as u16)).collect(), 3).unwrap();
+    let info = IndexInfo::new(
+        TokenFormat::lc_rec(3),
+        Manifest::new("test", Default::default()),
+    );
+    let space = CodeSpace::uniform(3, 4).unwrap();
+    let index = ItemIndex::build(&space, &codes, world.catalogue.keys(), 3, info).unwrap();
+    world.ids = Ids::new(&world.catalogue, &index).unwrap();
+    let context = world.context();
+    let templates = Templates::builtin("en").unwrap();
+    for from in [NegativeSource::Uniform, NegativeSource::Tree { depth: 3 }] {
+        let plans = [plan("pairs", Part::Train, from)];
+        let corpus = Corpus::new(&context, &templates, &plans, CorpusOptions::default()).unwrap();
+        let take = |row: &semid_tasks::Row<'_>| {
+            let mut answers = vec![row.answer.to_owned()];
+            answers.extend(row.rejected.iter().cloned());
+            answers.sort();
+            answers.dedup();
+            assert_eq!(answers.len(), 5, "{row:?}");
+            Ok(())
+        };
+        let counts = corpus
+            .rows(0..corpus.len(), &mut Scratch::default(), take)
+            .unwrap();
+        assert!(counts.rows["pairs"] > 0);
+    }
+}
+
+#[test]
+fn more_passes_than_anybody_means_are_refused() {
+    let world = World::new();
+    let context = world.context();
+    let templates = Templates::builtin("en").unwrap();
+    let amount = Amount::Rows(u64::MAX);
+    let plans = [TaskPlan {
+        amount,
+        ..plan("sequential", Part::Train, NegativeSource::Uniform)
+    }];
+    let error = Corpus::new(&context, &templates, &plans, CorpusOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("passes over"), "{error}");
+}
+
+#[test]
 fn long_rows_lose_whole_items_and_sentences_but_never_an_id() {
     let world = World::new();
     let context = world.context();

@@ -18,8 +18,6 @@ pub(super) struct Lot<'a> {
     /// Rows of an epoch: fewer than samples are a random choice, more are passes over them.
     pub(super) rows: u64,
     pub(super) stage: u32,
-    /// What its chance is keyed by, for each epoch and pass.
-    pub(super) purposes: Vec<String>,
     pub(super) samples: Samples,
     /// The order of the samples where not all of them have a row.
     pub(super) order: Option<Permutation>,
@@ -124,6 +122,11 @@ impl<'a> Lot<'a> {
             pass as u32,
             self.samples.at(number, self.part, split),
         )
+    }
+
+    /// What the chance of a sample is keyed by: its number among those of all passes.
+    pub(super) fn key(&self, pass: u32, number: u64) -> u64 {
+        u64::from(pass) * self.samples.len() + number
     }
 
     /// Draws a template by weight among those whose needs are met.

@@ -145,10 +145,7 @@ impl RowTexts {
         };
         template
             .answer
-            .render(&View { kept, ..*view }, &mut self.answer)
-    }
-
-    fn render_rejected(&mut self, template: &Template, view: &View<'_>) -> Result<()> {
+            .render(&View { kept, ..*view }, &mut self.answer)?;
         for &item in &view.sample.rejected {
             let mut text = String::new();
             let instead = Some(item);
@@ -397,7 +394,7 @@ impl<'a> Corpus<'a> {
     ) -> Result<std::result::Result<(), Skip>> {
         let lot = &self.lots[lot];
         let (number, pass, at) = lot.sample(epoch, row, self.context.split);
-        let mut chance = Draw::new(self.options.seed, &lot.purposes[pass as usize], number);
+        let mut chance = Draw::new(self.options.seed, lot.task.name, lot.key(pass, number));
         let Scratch {
             sample,
             texts,
@@ -411,9 +408,8 @@ impl<'a> Corpus<'a> {
         let Some(template) = lot.template(&view, &mut chance) else {
             return Ok(Err(Skip::NoTemplate));
         };
-        texts.render(template, &view)?;
         if let Some(budget) = self.options.tokens_per_row {
-            let kept = truncation.fit(view.whole(), budget, |kept| {
+            let kept = truncation.fit(view.whole(&template.prompt), budget, |kept| {
                 view.kept = kept;
                 texts.render(template, &view)?;
                 self.options.tokens(&texts.all())
@@ -422,10 +418,10 @@ impl<'a> Corpus<'a> {
                 return Ok(Err(Skip::TooLong));
             };
             view.kept = kept;
-            texts.render(template, &view)?;
         }
-        if lot.task.name == "pairs" {
-            texts.render_rejected(template, &view)?;
+        texts.render(template, &view)?;
+        if texts.answer.trim().is_empty() {
+            return Ok(Err(Skip::EmptyAnswer));
         }
         let made_at = template.slots.iter().filter_map(|slot| match slot {
             crate::Slot::Side(kind) => Some(view.side(*kind)?.made_at),
@@ -475,6 +471,9 @@ impl<'a> Corpus<'a> {
     }
 }
 
+/// Passes over the samples of a task, in all epochs: beyond it somebody mistyped.
+const MOST_PASSES: u128 = 1_000_000;
+
 /// A task with its samples and templates. Of a budget in tokens it has all rows, in the order of
 /// a draw, until these are counted.
 fn lot<'a>(
@@ -503,10 +502,17 @@ fn lot<'a>(
     };
     let drawn = matches!(plan.amount, Amount::Tokens(_)) || !rows.is_multiple_of(samples.len());
     let order = drawn.then(|| Permutation::new(options.seed, task.name, samples.len()));
-    let passes = u64::from(options.epochs) * rows.div_ceil(samples.len());
-    let name = task.name;
+    let passes = u128::from(rows.div_ceil(samples.len())) * u128::from(options.epochs);
+    if passes > MOST_PASSES {
+        return Err(Error::Recipe(format!(
+            "task {:?}: {rows} rows in each of {} epochs are {passes} passes over {} samples, \
+             expected at most {MOST_PASSES}",
+            plan.task,
+            options.epochs,
+            samples.len()
+        )));
+    }
     Ok(Lot {
-        purposes: (0..passes).map(|pass| format!("{name} {pass}")).collect(),
         templates: chosen,
         options: plan.options.clone(),
         part: plan.part,

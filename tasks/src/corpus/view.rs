@@ -5,7 +5,7 @@ use semantic_id::ItemId;
 use super::Context;
 use crate::generators::Sample;
 use crate::tokens::{Kept, first_sentences, sentences};
-use crate::{SequenceItem, Side, SideText, Slot, Values};
+use crate::{SequenceItem, Side, SideText, Slot, Text, Values};
 
 /// Nothing is left out.
 pub(super) const WHOLE: Kept = Kept {
@@ -34,18 +34,20 @@ impl<'a> View<'a> {
         }
     }
 
-    /// How much there is to show.
-    pub(super) fn whole(&self) -> Kept {
-        let description = self
-            .item()
-            .and_then(|item| self.context.catalogue.text(item, "description"));
+    /// How much a prompt shows that could be left out.
+    pub(super) fn whole(&self, prompt: &Text) -> Kept {
+        let shows = |slot: Slot| prompt.slots().contains(&slot);
+        let description = Slot::from("description");
+        let text = self.field("description").filter(|_| shows(description));
+        // Without the planted item of a noisy history there is nothing to find.
+        let history = shows(Slot::History) || shows(Slot::HistoryTitles);
         Kept {
-            items: match self.sample.planted {
-                // Without the planted item there is nothing to find.
-                Some(_) => 0,
-                None => self.sample.history.len(),
+            items: if history {
+                self.sample.history.len()
+            } else {
+                0
             },
-            sentences: description.map_or(0, sentences),
+            sentences: text.map_or(0, sentences),
         }
     }
 
@@ -83,6 +85,15 @@ impl<'a> View<'a> {
             Some(_) => history,
             None => &history[history.len().saturating_sub(self.kept.items)..],
         }
+    }
+
+    /// The same as it was before an item was planted in it.
+    fn true_history(&self) -> impl Iterator<Item = ItemId> {
+        let items = self.history().iter().copied().enumerate();
+        items.map(|(at, item)| match self.sample.planted {
+            Some((place, replaced)) if place == at => replaced,
+            _ => item,
+        })
     }
 
     /// A side text, unless it knows what it must not.
@@ -161,7 +172,7 @@ impl Values for View<'_> {
         match slot {
             Slot::Item => with_id(self.item()),
             Slot::User => sample.user.is_some(),
-            Slot::History => !self.history().is_empty() && sample.planted.is_none(),
+            Slot::History => !sample.history.is_empty(),
             Slot::HistoryTitles => titled(self.history()) && sample.planted.is_none(),
             Slot::NoisyHistory | Slot::Noise | Slot::Replaced => sample.planted.is_some(),
             Slot::Candidates => !sample.candidates.is_empty(),
@@ -185,9 +196,8 @@ impl Values for View<'_> {
         match slot {
             Slot::Item => self.write_id(self.item(), out),
             Slot::User => out.push_str(user().unwrap_or_default()),
-            Slot::History | Slot::NoisyHistory => {
-                self.write_ids(self.history().iter().copied(), out);
-            }
+            Slot::History => self.write_ids(self.true_history(), out),
+            Slot::NoisyHistory => self.write_ids(self.history().iter().copied(), out),
             Slot::HistoryTitles => self.write_titles(self.history(), out),
             Slot::Noise => {
                 let noise = sample

@@ -21,7 +21,7 @@ pub(super) const TASK: Task = Task {
         let place = chance.random_range(0..sample.history.len());
         sample.item = Some(sample.history[place]);
         options.negatives.choose(context, 1, chance, sample)?;
-        let noise = sample.rejected.pop().ok_or(Skip::NoNegatives)?;
+        let noise = sample.negatives.pop().ok_or(Skip::NoNegatives)?;
         let replaced = std::mem::replace(&mut sample.history[place], noise);
         sample.planted = Some((place, replaced));
         Ok(())

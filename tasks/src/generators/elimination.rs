@@ -33,11 +33,11 @@ pub(super) const TASK: Task = Task {
             codes.take_while(|(a, b)| a == b).count()
         };
         // Stable: those equally far leave in the order they were drawn.
-        sample.rejected.sort_by_key(|&item| common(item));
-        let gone = chance.random_range(0..sample.rejected.len());
-        sample.candidate = Some(sample.rejected[gone]);
+        sample.negatives.sort_by_key(|&item| common(item));
+        let gone = chance.random_range(0..sample.negatives.len());
+        sample.candidate = Some(sample.negatives[gone]);
         sample.candidates.push(target);
-        sample.candidates.extend(&sample.rejected[gone..]);
+        sample.candidates.extend(&sample.negatives[gone..]);
         sample.candidates.shuffle(chance);
         Ok(())
     },

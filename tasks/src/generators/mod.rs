@@ -130,11 +130,13 @@ pub enum Skip {
     NoNegatives,
     /// Even without all that may be left out, the row has too many tokens.
     TooLong,
+    /// The answer says nothing: there would be nothing to learn.
+    EmptyAnswer,
 }
 
 impl Skip {
     /// All reasons.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::NoId,
         Self::NoHistory,
         Self::NoTemplate,
@@ -142,6 +144,7 @@ impl Skip {
         Self::NoSideText,
         Self::NoNegatives,
         Self::TooLong,
+        Self::EmptyAnswer,
     ];
 
     /// Its name in reports.
@@ -154,6 +157,7 @@ impl Skip {
             Self::NoSideText => "no-side-text",
             Self::NoNegatives => "no-negatives",
             Self::TooLong => "too-long",
+            Self::EmptyAnswer => "empty-answer",
         }
     }
 }
@@ -179,7 +183,9 @@ pub struct Sample {
     pub candidates: Vec<ItemId>,
     /// The one item to judge, or to eliminate.
     pub candidate: Option<ItemId>,
-    /// Items that are worse answers.
+    /// Items that the user did not choose.
+    pub negatives: Vec<ItemId>,
+    /// Those of them that make worse answers.
     pub rejected: Vec<ItemId>,
     /// What the user gave the item.
     pub rating: Option<f32>,
@@ -190,12 +196,20 @@ pub struct Sample {
 impl Sample {
     /// Makes it empty again, and keeps its memory.
     pub(crate) fn clear(&mut self) {
-        let mut lists = [&mut self.history, &mut self.candidates, &mut self.rejected];
-        lists.iter_mut().for_each(|list| list.clear());
-        let [history, candidates, rejected] = lists.map(std::mem::take);
+        let lists = [
+            &mut self.history,
+            &mut self.candidates,
+            &mut self.negatives,
+            &mut self.rejected,
+        ];
+        let [history, candidates, negatives, rejected] = lists.map(|list| {
+            list.clear();
+            std::mem::take(list)
+        });
         *self = Self {
             history,
             candidates,
+            negatives,
             rejected,
             ..Self::default()
         };

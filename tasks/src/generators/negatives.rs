@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -51,7 +52,7 @@ pub enum NegativeSource {
 
 /// A model's answers, by user and by the event it was asked for.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Beams(HashMap<(UserId, u32), Vec<ItemId>>);
+pub struct Beams(Arc<HashMap<(UserId, u32), Vec<ItemId>>>);
 
 /// A line of a file of answers.
 #[derive(Deserialize)]
@@ -111,7 +112,7 @@ impl Beams {
                 )));
             }
         }
-        Ok(Self(beams))
+        Ok(Self(Arc::new(beams)))
     }
 }
 
@@ -119,8 +120,8 @@ impl Beams {
 const TRIES: usize = 64;
 
 impl Negatives {
-    /// Appends so many distinct negatives to the rejected items of a sample, whose item and
-    /// history are known.
+    /// Fills the negatives of a sample, whose item and history are known, to so many. No two of
+    /// them, and none and the item, have one ID.
     pub(super) fn choose(
         &self,
         context: &Context<'_>,
@@ -133,8 +134,8 @@ impl Negatives {
             let asked = sample.user.zip(sample.target);
             let answers = asked.and_then(|asked| beams.get(&asked));
             for &item in answers.into_iter().flatten() {
-                if sample.rejected.len() < count && !known(sample, item) {
-                    sample.rejected.push(item);
+                if sample.negatives.len() < count && !known(sample, item) {
+                    sample.negatives.push(item);
                 }
             }
         }
@@ -143,7 +144,7 @@ impl Negatives {
             _ => 0,
         };
         let mut tries = TRIES;
-        while sample.rejected.len() < count {
+        while sample.negatives.len() < count {
             let item = match &self.from {
                 NegativeSource::Popularity | NegativeSource::Beams(_) => {
                     context.popular(chance).ok_or(Skip::NoNegatives)?
@@ -154,7 +155,7 @@ impl Negatives {
                 }
             };
             if !known(sample, item) {
-                sample.rejected.push(item);
+                sample.negatives.push(item);
                 tries = TRIES;
             } else if tries > 0 {
                 tries -= 1;
@@ -168,15 +169,17 @@ impl Negatives {
     }
 }
 
-/// Whether an item is no negative: asked for, chosen before the horizon, taken, or without an ID.
+/// Whether an item is no negative: without an ID, with that of the item asked for or of another
+/// negative, or chosen before the horizon.
 fn known(context: &Context<'_>, sample: &Sample, item: ItemId) -> bool {
     let before = || {
         let (user, horizon) = sample.user.zip(sample.horizon)?;
         Some(context.histories.items(user)[..horizon as usize].contains(&item))
     };
-    sample.item == Some(item)
-        || sample.rejected.contains(&item)
-        || context.ids.text(item).is_none()
+    let codes = context.ids.codes(item);
+    let mut taken = sample.item.iter().chain(&sample.negatives);
+    codes.is_empty()
+        || taken.any(|&taken| context.ids.codes(taken) == codes)
         || before().unwrap_or(false)
 }
 

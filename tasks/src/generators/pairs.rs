@@ -17,6 +17,8 @@ pub(super) const TASK: Task = Task {
         sample.show_history(context, at)?;
         options
             .negatives
-            .choose(context, options.negatives.count, chance, sample)
+            .choose(context, options.negatives.count, chance, sample)?;
+        sample.rejected.extend(&sample.negatives);
+        Ok(())
     },
 };

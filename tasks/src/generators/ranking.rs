@@ -20,7 +20,7 @@ pub(super) const TASK: Task = Task {
             .negatives
             .choose(context, options.negatives.count, chance, sample)?;
         sample.candidates.extend(sample.item);
-        sample.candidates.extend(&sample.rejected);
+        sample.candidates.extend(&sample.negatives);
         sample.candidates.shuffle(chance);
         Ok(())
     },

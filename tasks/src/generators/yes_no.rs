@@ -20,7 +20,7 @@ pub(super) const TASK: Task = Task {
         sample.candidate = sample.item;
         if !liked {
             options.negatives.choose(context, 1, chance, sample)?;
-            sample.candidate = sample.rejected.pop();
+            sample.candidate = sample.negatives.pop();
         }
         sample.liked = Some(liked);
         Ok(())
