@@ -160,6 +160,16 @@ pub enum Error {
         items: usize,
     },
 
+    /// Histories too short to hold anything out.
+    #[error(
+        "none of {users} users has three known events: two are held out, for validation and test, \
+         and one is their context; are the keys of the interactions those of the index?"
+    )]
+    NoHeldOut {
+        /// Users there are.
+        users: usize,
+    },
+
     /// A file that is no index, or a damaged one.
     #[error("bad index file, in {part}: {problem}; build it again or fetch another copy")]
     IndexFile {

@@ -1,5 +1,7 @@
 use std::fmt;
 
+use rayon::prelude::*;
+
 use crate::{Error, Result};
 
 /// The dense row number of an item in its catalogue.
@@ -59,7 +61,7 @@ impl ItemKeys {
             order: Vec::new(),
         };
         let mut order: Vec<ItemId> = (0..rows).map(ItemId).collect();
-        order.sort_by_key(|&item| (keys.get(item), item));
+        order.par_sort_by_key(|&item| (keys.get(item), item));
         for pair in order.windows(2) {
             if keys.get(pair[0]) == keys.get(pair[1]) {
                 return Err(Error::DuplicateKey {
