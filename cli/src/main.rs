@@ -7,6 +7,7 @@ mod artefact;
 mod commands;
 mod console;
 mod encoder;
+mod encoding;
 mod map;
 mod materials;
 mod output;

@@ -16,6 +16,8 @@ pub struct RqVaeParams {
     pub seed: u64,
     /// Centre the embeddings and divide them by one number, so that their mean square is 1.
     pub standardize: bool,
+    /// Rows that training sees, at most, drawn at random: they are held in memory.
+    pub sample: usize,
     /// Lloyd iterations of the k-means that makes the first codebooks, at most.
     pub kmeans_iterations: usize,
     /// Rows that this k-means sees, at most.
@@ -133,6 +135,7 @@ impl RqVaeParams {
             codes: 256,
             seed: 0,
             standardize: true,
+            sample: 1 << 19,
             kmeans_iterations: 25,
             kmeans_sample: 1 << 16,
             balance: 0.0,
@@ -207,6 +210,7 @@ impl RqVaeParams {
             (1..=1 << 16).contains(&self.codes),
             "1 to 65536",
         )?;
+        at_least_one("sample", self.sample)?;
         at_least_one("kmeans_sample", self.kmeans_sample)?;
         at_least_one("batch_size", self.batch_size)?;
         at_least_one("patience", self.patience)?;

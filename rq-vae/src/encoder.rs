@@ -4,7 +4,7 @@ use ndarray::{Array1, Array2, ArrayView2, Axis};
 use rayon::prelude::*;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
-use semantic_id::CodeMatrix;
+use semantic_id::{CodeMatrix, ItemId};
 use serde::{Deserialize, Serialize};
 
 use crate::network::{Linear, Mlp};
@@ -16,6 +16,9 @@ use crate::{
 
 /// Rows that are read and encoded at a time.
 const CHUNK: usize = 4096;
+
+/// Bytes of latents up to which all are held.
+const HELD: usize = 1 << 30;
 
 /// A trained model at work: embeddings to codes and back, without libtorch.
 ///
@@ -141,40 +144,37 @@ impl Encoder {
             .encode(self.latents(embeddings)?.view(), beams))
     }
 
-    /// The latents of a whole file, `[N, d]`, read a few thousand rows at a time.
-    ///
-    /// Calls `progress` with the number of items done.
+    /// The geometry of a catalogue, from which a draft is made. Latents that take more than 1 GiB
+    /// are not held, but made again of the embeddings whenever they are asked for.
     ///
     /// # Errors
     ///
     /// Those of [`Encoder::latents`] and [`Embeddings::rows`].
-    pub fn latents_of<D: AsRef<[u8]> + Sync>(
-        &self,
-        embeddings: &Embeddings<D>,
-        mut progress: impl FnMut(usize),
-    ) -> Result<Array2<f32>> {
+    pub fn distances<'a, D: AsRef<[u8]> + Sync>(
+        &'a self,
+        embeddings: &'a Embeddings<D>,
+    ) -> Result<LatentDistances<'a>> {
         self.check_dim(embeddings.dim())?;
-        let mut latents = Array2::zeros((embeddings.len(), self.quantizer.dim()));
+        let dim = self.quantizer.dim();
+        if embeddings.len() * dim * size_of::<f32>() > HELD {
+            let latent = |item: ItemId| {
+                let embedding = embeddings.row(item.index());
+                let latent = self.latents(embedding.view()).expect("dimensions agree");
+                latent.into_raw_vec_and_offset().0
+            };
+            return Ok(LatentDistances::asking(
+                &self.quantizer,
+                embeddings.len(),
+                latent,
+            ));
+        }
+        let mut latents = Array2::zeros((embeddings.len(), dim));
         for (chunk, mut out) in latents.axis_chunks_iter_mut(Axis(0), CHUNK).enumerate() {
             let start = chunk * CHUNK;
             let rows = embeddings.rows(start..start + out.nrows())?;
             out.assign(&self.latents(rows.view())?);
-            progress(start + out.nrows());
         }
-        Ok(latents)
-    }
-
-    /// The geometry of a catalogue, from which a draft is made.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Encoder::latents_of`].
-    pub fn distances<D: AsRef<[u8]> + Sync>(
-        &self,
-        embeddings: &Embeddings<D>,
-        progress: impl FnMut(usize),
-    ) -> Result<LatentDistances<'_>> {
-        LatentDistances::new(&self.quantizer, self.latents_of(embeddings, progress)?)
+        LatentDistances::new(&self.quantizer, latents)
     }
 
     /// The reconstruction of embeddings from codes, `[N, D]`.

@@ -22,11 +22,10 @@
 //!
 //! let params = RqVaeParams { levels: 2, codes: 16, ..RqVaeParams::preset(Preset::RkMeans) };
 //! let encoder = Encoder::residual_kmeans(&params.check()?, values.view(), |_level| ())?;
-//! let distances = encoder.distances(&embeddings, |_done| ())?;
 //!
-//! let quantizer = encoder.quantizer();
-//! let (paths, costs) = quantizer.encode(distances.latents(), BEAMS);
-//! let draft = Draft::new(quantizer.space().clone(), paths, costs, &distances)?;
+//! let (paths, costs) = encoder.encode(values.view(), BEAMS)?;
+//! let distances = encoder.distances(&embeddings)?;
+//! let draft = Draft::new(encoder.quantizer().space().clone(), paths, costs, &distances)?;
 //! let assignment = OptimalAssigner::default().assign(&draft, &ItemKeys::numbered(100)?)?;
 //! assert_eq!(assignment.paths().unique(), 100);
 //! # Ok::<(), Box<dyn std::error::Error>>(())

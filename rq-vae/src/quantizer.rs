@@ -1,3 +1,6 @@
+use std::borrow::Cow;
+use std::fmt;
+
 use ndarray::{Array2, ArrayView2, Axis};
 use rayon::prelude::*;
 use semantic_id::{Code, CodeMatrix, CodeSpace, Distances, ItemId, SemanticId};
@@ -271,11 +274,18 @@ pub(crate) fn squared_norms(rows: ArrayView2<'_, f32>) -> Vec<f32> {
     rows.outer_iter().map(norm).collect()
 }
 
-/// The geometry behind a draft: a quantizer and the latents `[N, d]` it encoded.
-#[derive(Debug)]
+/// The geometry behind a draft: a quantizer and the latents `[N, d]` of a catalogue.
 pub struct LatentDistances<'a> {
     quantizer: &'a ResidualQuantizer,
-    latents: Array2<f32>,
+    latents: Latents<'a>,
+}
+
+/// The latents of a catalogue, one an item.
+enum Latents<'a> {
+    /// `[N, d]`, row-major.
+    Held(Array2<f32>),
+    /// So many, each made when it is asked for.
+    Asked(usize, Box<dyn Fn(ItemId) -> Vec<f32> + Sync + 'a>),
 }
 
 impl<'a> LatentDistances<'a> {
@@ -290,13 +300,18 @@ impl<'a> LatentDistances<'a> {
                 expected: quantizer.dim(),
             });
         }
-        let latents = latents.as_standard_layout().into_owned();
+        let latents = Latents::Held(latents.as_standard_layout().into_owned());
         Ok(Self { quantizer, latents })
     }
 
-    /// The latents, `[N, d]`.
-    pub fn latents(&self) -> ArrayView2<'_, f32> {
-        self.latents.view()
+    /// With `items` latents `[d]` that `latent` makes, the same whenever it is asked.
+    pub(crate) fn asking(
+        quantizer: &'a ResidualQuantizer,
+        items: usize,
+        latent: impl Fn(ItemId) -> Vec<f32> + Sync + 'a,
+    ) -> Self {
+        let latents = Latents::Asked(items, Box::new(latent));
+        Self { quantizer, latents }
     }
 
     /// Squared distance of every latent to its path, `[N]`.
@@ -305,11 +320,15 @@ impl<'a> LatentDistances<'a> {
     ///
     /// [`Error::Shape`] if there is not one path a latent; those of [`CodeMatrix::check`].
     pub fn costs(&self, paths: &CodeMatrix) -> Result<Vec<f32>> {
-        if paths.len() != self.latents.nrows() {
+        let items = match &self.latents {
+            Latents::Held(latents) => latents.nrows(),
+            Latents::Asked(items, _) => *items,
+        };
+        if paths.len() != items {
             return Err(Error::Shape {
                 what: "number of paths",
                 got: paths.len(),
-                expected: self.latents.nrows(),
+                expected: items,
             });
         }
         paths.check(&self.quantizer.space)?;
@@ -318,20 +337,30 @@ impl<'a> LatentDistances<'a> {
         Ok(rows.par_iter().enumerate().map(cost).collect())
     }
 
-    fn latent(&self, item: ItemId) -> &[f32] {
-        let dim = self.latents.ncols();
-        let all = self.latents.as_slice().expect("row-major by construction");
-        &all[item.index() * dim..][..dim]
+    fn latent(&self, item: ItemId) -> Cow<'_, [f32]> {
+        match &self.latents {
+            Latents::Asked(_, latent) => latent(item).into(),
+            Latents::Held(latents) => {
+                let all = latents.as_slice().expect("row-major by construction");
+                all[item.index() * latents.ncols()..][..latents.ncols()].into()
+            }
+        }
+    }
+}
+
+impl fmt::Debug for LatentDistances<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LatentDistances").finish_non_exhaustive()
     }
 }
 
 impl Distances for LatentDistances<'_> {
     fn path(&self, item: ItemId, path: &[Code]) -> f32 {
-        self.quantizer.distance(self.latent(item), path)
+        self.quantizer.distance(&self.latent(item), path)
     }
 
     fn last_level(&self, item: ItemId, prefix: &[Code], out: &mut [f32]) {
-        let residual = self.quantizer.residual(self.latent(item), prefix);
+        let residual = self.quantizer.residual(&self.latent(item), prefix);
         let book = &self.quantizer.codebooks[prefix.len()].0;
         for (out, centroid) in out.iter_mut().zip(book.outer_iter()) {
             *out = squared_distance(&residual, centroid.to_slice().expect("row-major"));
@@ -343,6 +372,6 @@ impl Distances for LatentDistances<'_> {
     }
 
     fn candidates(&self, item: ItemId, count: usize) -> Vec<(SemanticId, f32)> {
-        self.quantizer.candidates(self.latent(item), count)
+        self.quantizer.candidates(&self.latent(item), count)
     }
 }

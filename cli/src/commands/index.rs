@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
-use rq_vae::{BEAMS, Encoder, LatentDistances, LeastSquares};
+use rq_vae::{BEAMS, Encoder, LeastSquares};
 use semantic_id::{
     Assigner, Assignment, Certificate, CodeMatrix, Draft, IndexInfo, ItemIndex, Manifest,
     Objective, OptimalAssigner, Scope, SinkhornAssigner, SuffixAssigner, TokenFormat,
@@ -14,15 +14,18 @@ use semantic_id::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::artefact::{EmbeddingFile, enter_model, name, open_model, open_table, peak_rss};
+use crate::artefact::{EmbeddingFile, beside, enter_model, name, open_model, open_table, peak_rss};
 use crate::console::Console;
 use crate::output::OutputFile;
-use crate::{progress, usage_error};
+use crate::{encoding, progress, usage_error};
 
 /// Give every item a unique semantic ID
 ///
 /// With --model, the model encodes the embeddings; with --draft, another tool's index is
 /// repaired: items that share an ID are told apart at the least cost, all others keep theirs.
+///
+/// The embeddings may be larger than memory. While a large catalogue is encoded, INDEX.encoding
+/// holds what is done: the same command goes on there if it was killed.
 #[derive(Debug, Args)]
 pub(crate) struct Index {
     /// The embeddings: .npy, .safetensors or .parquet
@@ -146,6 +149,9 @@ impl Source {
 impl Index {
     pub(crate) fn run(&self, console: &Console) -> anyhow::Result<()> {
         let assigner = self.assigner()?;
+        if self.beams == 0 {
+            return Err(usage_error("--beams 0: expected at least 1"));
+        }
         let output = OutputFile::create(&self.out)?;
         let file = EmbeddingFile::open(&self.embeddings, self.keys.as_deref())?;
         let mut manifest = Manifest::new("index", self.configuration());
@@ -153,13 +159,17 @@ impl Index {
 
         let start = Instant::now();
         let source = self.source(&file, &mut manifest)?;
-        let bar = progress::bar(console, "encoding", file.embeddings.len());
-        let distances = source
-            .encoder
-            .distances(&file.embeddings, |done| bar.set_position(done as u64))
-            .with_context(|| self.embeddings.display().to_string())?;
-        let draft = draft(&source, &distances, self.beams)?;
-        bar.finish_and_clear();
+        let place = || self.embeddings.display().to_string();
+        let distances = source.encoder.distances(&file.embeddings);
+        let distances = distances.with_context(place)?;
+        let (paths, costs) = match &source.paths {
+            Some(paths) => (paths.clone(), distances.costs(paths)?),
+            None => self
+                .encode(&source.encoder, &file, &manifest, console)
+                .with_context(place)?,
+        };
+        let space = source.encoder.quantizer().space().clone();
+        let draft = Draft::new(space, paths, costs, &distances)?;
         let seconds_encode = start.elapsed().as_secs_f64();
 
         let start = Instant::now();
@@ -182,7 +192,25 @@ impl Index {
             peak_rss: peak_rss(),
         };
         self.write(output, &file, &assignment, source.tokens, manifest, &report)?;
+        encoding::forget(&self.journal());
         console.report(&report)
+    }
+
+    fn encode(
+        &self,
+        encoder: &Encoder,
+        file: &EmbeddingFile,
+        manifest: &Manifest,
+        console: &Console,
+    ) -> anyhow::Result<(CodeMatrix, Vec<f32>)> {
+        let inputs = json!({ "inputs": manifest.inputs, "beams": self.beams });
+        let bar = progress::bar(console, "encoding", file.embeddings.len());
+        encoding::encode(encoder, file, self.beams, (&self.journal(), &inputs), &bar)
+    }
+
+    /// Where the rows that were encoded are kept until the index is written.
+    fn journal(&self) -> PathBuf {
+        beside(&self.out, "encoding")
     }
 
     fn configuration(&self) -> Value {
@@ -293,27 +321,6 @@ impl Index {
         output.commit()?;
         Ok(())
     }
-}
-
-fn draft<'a>(
-    source: &Source,
-    distances: &'a LatentDistances<'a>,
-    beams: usize,
-) -> anyhow::Result<Draft<'a>> {
-    if beams == 0 {
-        return Err(usage_error("--beams 0: expected at least 1"));
-    }
-    let quantizer = source.encoder.quantizer();
-    let (paths, costs) = match &source.paths {
-        None => quantizer.encode(distances.latents(), beams),
-        Some(paths) => (paths.clone(), distances.costs(paths)?),
-    };
-    Ok(Draft::new(
-        quantizer.space().clone(),
-        paths,
-        costs,
-        distances,
-    )?)
 }
 
 /// The paths of a table in the order of the embeddings' rows, matched by key.

@@ -28,6 +28,9 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 /// Writes the folder MODEL: model.safetensors, config.json, manifest.json and, one line an
 /// epoch, epochs.jsonl. While it runs, MODEL.checkpoint holds its state: a training that was
 /// killed goes on with --resume and ends in the same model as one that was not.
+///
+/// Of a large catalogue a random sample is read, 524,288 rows (--set sample=N): the embeddings
+/// may be larger than memory.
 #[derive(Debug, Args)]
 pub(crate) struct Train {
     /// The embeddings: .npy, .safetensors or .parquet
@@ -78,6 +81,8 @@ enum PresetName {
 struct Report {
     out: PathBuf,
     items: usize,
+    /// Rows that training saw, and that the figures are of.
+    sampled: usize,
     dim: usize,
     levels: usize,
     codes: usize,
@@ -106,7 +111,7 @@ impl Train {
         let file = EmbeddingFile::open(&self.embeddings, None)?;
         let embeddings = file
             .embeddings
-            .all()
+            .sample(config.sample, config.seed)
             .with_context(|| self.embeddings.display().to_string())?;
         tch::set_num_threads(self.torch_threads.get().into());
 
@@ -118,7 +123,8 @@ impl Train {
         let collisions = Collisions::of(&paths);
         let report = Report {
             out: self.out.clone(),
-            items: embeddings.nrows(),
+            items: file.embeddings.len(),
+            sampled: embeddings.nrows(),
             dim: embeddings.ncols(),
             levels: config.levels,
             codes: config.codes,
@@ -278,6 +284,7 @@ impl Train {
         manifest.seed = Some(config.seed);
         for (what, count) in [
             ("items", report.items),
+            ("sampled", report.sampled),
             ("dim", report.dim),
             ("epochs_run", report.epochs_run),
         ] {
@@ -354,6 +361,9 @@ impl fmt::Display for Report {
             self.epochs_run,
             self.seconds
         )?;
+        if self.sampled < self.items {
+            writeln!(f, "trained and measured on {} of them", self.sampled)?;
+        }
         write!(f, "reconstruction error {:.6}", self.reconstruction_mse)?;
         if let Some(held_out) = self.held_out_mse {
             write!(f, ", of items kept out of training {held_out:.6}")?;

@@ -11,6 +11,7 @@ use half::{bf16, f16};
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
 
+use crate::random::shuffled;
 use crate::{Error, Result};
 
 /// The number type of a file's values, little-endian.
@@ -162,13 +163,47 @@ impl<D: AsRef<[u8]> + Sync> Embeddings<D> {
                 expected: self.len(),
             });
         }
-        let values = match &self.0 {
-            Source::Bytes(bytes, layout) => layout.decode(bytes.as_ref(), range.clone()),
-            #[cfg(feature = "parquet")]
-            Source::Decoded(values, _) => values.slice(ndarray::s![range.clone(), ..]).to_owned(),
-        };
+        let values = self.decode(range.clone());
         check_finite(values.view(), range.start)?;
         Ok(values)
+    }
+
+    fn decode(&self, range: Range<usize>) -> Array2<f32> {
+        match &self.0 {
+            Source::Bytes(bytes, layout) => layout.decode(bytes.as_ref(), range),
+            #[cfg(feature = "parquet")]
+            Source::Decoded(values, _) => values.slice(ndarray::s![range, ..]).to_owned(),
+        }
+    }
+
+    /// `count` rows drawn without replacement, in their order, `[count, D]`: all, if there are no
+    /// more.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Embeddings::rows`].
+    pub fn sample(&self, count: usize, seed: u64) -> Result<Array2<f32>> {
+        if count >= self.len() {
+            return self.all();
+        }
+        let mut drawn = shuffled(self.len(), seed, "training sample", 0);
+        drawn.truncate(count);
+        drawn.sort_unstable();
+        let mut values = Array2::zeros((count, self.dim()));
+        (values.outer_iter_mut().into_par_iter())
+            .zip(&drawn)
+            .try_for_each(|(mut out, &row)| {
+                let values = self.row(row);
+                check_finite(values.view(), row)?;
+                out.assign(&values.row(0));
+                Ok::<(), Error>(())
+            })?;
+        Ok(values)
+    }
+
+    /// One row, whatever its values, `[1, D]`.
+    pub(crate) fn row(&self, row: usize) -> Array2<f32> {
+        self.decode(row..row + 1)
     }
 
     /// All rows as f32, `[N, D]`.
