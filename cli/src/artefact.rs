@@ -1,18 +1,23 @@
 //! Reading and describing the things that commands hand to each other.
 
 use std::fs;
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use rq_vae::{Embeddings, Encoder};
+use rq_vae::{Embeddings, Encoder, parquet_to_npy};
 use semantic_id::interchange::{Table, csv, index_json, parquet};
 use semantic_id::{Digest, ItemIndex, ItemKeys, Manifest};
 use semid_tasks::{Catalogue, ItemOptions};
 
 use crate::map::{self, Bytes};
+use crate::output::parent;
 
 /// The files of a model folder.
 pub(crate) const MODEL_FILES: [&str; 2] = ["model.safetensors", "config.json"];
+
+/// Bytes of a Parquet file from which on its values are not held in memory.
+const WRITTEN_OUT: usize = 256 << 20;
 
 /// `EMB.npy` -> `EMB.npy.{ending}`.
 pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
@@ -44,7 +49,8 @@ impl EmbeddingFile {
     pub(crate) fn open(path: &Path, items: Option<&Path>) -> anyhow::Result<Self> {
         let bytes = map::open(path)?;
         let digest = Digest::of(&bytes);
-        let embeddings = Embeddings::open(bytes).with_context(|| path.display().to_string())?;
+        let opened = open_embeddings(path, bytes);
+        let (embeddings, own_keys) = opened.with_context(|| path.display().to_string())?;
         let sidecar = beside(path, "keys.json");
         let keys = if let Some(items) = items {
             Some(item_keys(items)?)
@@ -53,7 +59,7 @@ impl EmbeddingFile {
                 .with_context(|| format!("{} is not a list of keys", sidecar.display()))?;
             Some(ItemKeys::new(listed).with_context(|| sidecar.display().to_string())?)
         } else {
-            let keys = embeddings.keys().map(ItemKeys::new).transpose();
+            let keys = own_keys.map(ItemKeys::new).transpose();
             keys.with_context(|| path.display().to_string())?
         };
         let numbered = keys.is_none();
@@ -83,6 +89,25 @@ impl EmbeddingFile {
     pub(crate) fn enter(&self, manifest: &mut Manifest) {
         manifest.inputs.insert(name(&self.path), self.digest);
     }
+}
+
+/// Embeddings, and the keys that the file itself holds. A large Parquet file is written out into
+/// an unnamed temporary file beside it, or where temporary files go, since its rows cannot be read
+/// in place.
+fn open_embeddings(
+    path: &Path,
+    bytes: Bytes,
+) -> anyhow::Result<(Embeddings<Bytes>, Option<Vec<String>>)> {
+    if !bytes.starts_with(b"PAR1") || bytes.len() < WRITTEN_OUT {
+        let embeddings = Embeddings::open(bytes)?;
+        let keys = embeddings.keys().map(<[String]>::to_vec);
+        return Ok((embeddings, keys));
+    }
+    let file = tempfile::tempfile_in(parent(path)).or_else(|_| tempfile::tempfile());
+    let mut out = BufWriter::new(file.context("no place for a temporary file")?);
+    let keys = parquet_to_npy(bytes, &mut out)?;
+    let file = out.into_inner()?;
+    Ok((Embeddings::open(map::of(&file)?)?, keys))
 }
 
 fn item_keys(items: &Path) -> anyhow::Result<ItemKeys> {

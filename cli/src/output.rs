@@ -248,7 +248,7 @@ fn resolve(target: &Path) -> PathBuf {
     target.canonicalize().unwrap_or_else(|_| target.to_owned())
 }
 
-fn parent(target: &Path) -> &Path {
+pub(crate) fn parent(target: &Path) -> &Path {
     match target.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),

@@ -56,6 +56,49 @@ fn a_killed_training_ends_in_the_same_model() {
 }
 
 #[test]
+fn a_killed_encoding_goes_on_where_it_was() {
+    let desk = Desk::new();
+    let value = |row: usize, at: usize| ((row * 8 + at) as u32).wrapping_mul(2_654_435_761) as f32;
+    let rows: Vec<Vec<f32>> = (0..70_000)
+        .map(|row| (0..8).map(|at| value(row, at)).collect())
+        .collect();
+    desk.write_embeddings("many.npy", &rows);
+    desk.ok("train many.npy --preset rk-means --codes 64 --out model");
+    let index = "index many.npy --model model --out";
+    desk.ok(&format!("{index} whole.safetensors"));
+
+    let journal = desk.path("killed.safetensors.encoding");
+    let written = || journal.metadata().map_or(0, |file| file.len());
+    let mut child = desk.semid(&format!("{index} killed.safetensors"));
+    let mut child = child.stderr(Stdio::null()).spawn().expect("it starts");
+    // The header takes less than the first rows.
+    while written() < 100_000 {
+        assert_eq!(
+            child.try_wait().expect("a child"),
+            None,
+            "it ended too early"
+        );
+        sleep(Duration::from_millis(1));
+    }
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    assert!(!desk.path("killed.safetensors").exists(), "half an index");
+
+    // What was not written whole is done again.
+    let kept = desk.read("killed.safetensors.encoding");
+    desk.write("killed.safetensors.encoding", &kept[..kept.len() - 7]);
+    desk.ok(&format!("{index} killed.safetensors"));
+    assert!(!journal.exists());
+    assert!(desk.read("killed.safetensors") == desk.read("whole.safetensors"));
+
+    // Of other settings, nothing is kept.
+    desk.write("killed.safetensors.encoding", &kept);
+    desk.ok(&format!("{index} killed.safetensors --beams 1"));
+    desk.ok(&format!("{index} whole.safetensors --beams 1"));
+    assert!(desk.read("killed.safetensors") == desk.read("whole.safetensors"));
+}
+
+#[test]
 fn a_checkpoint_of_another_training_is_refused() {
     let desk = Desk::new();
     let mut child = started(&desk, &format!("{TRAIN} --out model"));

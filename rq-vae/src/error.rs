@@ -6,6 +6,10 @@ pub enum Error {
     #[error("cannot read embeddings: {0}")]
     Format(String),
 
+    /// Embeddings that cannot be written where they should be.
+    #[error("cannot write embeddings: {0}")]
+    Write(std::io::Error),
+
     /// A NaN or an infinity among the embeddings.
     #[error("embedding of item {row}: value {value} in column {column}; all values must be finite")]
     NotFinite {

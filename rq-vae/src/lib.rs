@@ -48,6 +48,8 @@ mod search;
 mod torch;
 
 pub use config::{Preset, RqVaeConfig, RqVaeParams, Schedule};
+#[cfg(feature = "parquet")]
+pub use embeddings::parquet_to_npy;
 pub use embeddings::{Embeddings, npy};
 pub use encoder::Encoder;
 pub use error::{Error, Result};

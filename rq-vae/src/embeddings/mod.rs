@@ -11,6 +11,9 @@ use half::{bf16, f16};
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
 
+#[cfg(feature = "parquet")]
+pub use parquet::parquet_to_npy;
+
 use crate::random::shuffled;
 use crate::{Error, Result};
 

@@ -49,9 +49,16 @@ fn dtype(dtype: &NpyType) -> Result<DType> {
     )))
 }
 
-/// Version 1.0 of the format, C order, padded so that the data starts at a multiple of 64.
+/// The bytes of a whole file.
 pub(super) fn write(values: ArrayView2<'_, f32>) -> Vec<u8> {
-    let (rows, dim) = values.dim();
+    let mut bytes = header(values.nrows(), values.ncols());
+    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    bytes
+}
+
+/// What comes before the values: version 1.0 of the format, C order, padded so that the data
+/// starts at a multiple of 64.
+pub(super) fn header(rows: usize, dim: usize) -> Vec<u8> {
     let mut header =
         format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {dim}), }}");
     let unpadded = MAGIC.len() + 4 + header.len() + 1;
@@ -60,11 +67,9 @@ pub(super) fn write(values: ArrayView2<'_, f32>) -> Vec<u8> {
         unpadded.next_multiple_of(64) - unpadded,
     ));
     header.push('\n');
-    let mut bytes = Vec::with_capacity(MAGIC.len() + 4 + header.len() + 4 * values.len());
-    bytes.extend_from_slice(MAGIC);
+    let mut bytes = MAGIC.to_vec();
     bytes.extend_from_slice(&[1, 0]);
     bytes.extend_from_slice(&(header.len() as u16).to_le_bytes());
     bytes.extend_from_slice(header.as_bytes());
-    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
     bytes
 }

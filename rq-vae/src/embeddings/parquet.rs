@@ -1,4 +1,5 @@
-use std::panic::catch_unwind;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -21,67 +22,87 @@ fn format_error(error: impl std::fmt::Display) -> Error {
 /// Reads `[N, D]` from the first column of lists of floats, and the keys from a column that
 /// is named as one. Holds the file and its values in memory.
 pub(super) fn read(bytes: &[u8]) -> Result<(Array2<f32>, Option<Vec<String>>)> {
+    let mut values = Vec::new();
+    let mut shape = [0, 0];
+    let keys = read_rows(Bytes::copy_from_slice(bytes), |row, _| {
+        values.extend_from_slice(row);
+        shape = [shape[0] + 1, row.len()];
+        Ok(())
+    })?;
+    let values = Array2::from_shape_vec(shape, values).expect("rows of one length were counted");
+    Ok((values, keys))
+}
+
+/// Writes the embeddings of a Parquet file as a `.npy` file of f32, a batch at a time, and returns
+/// their keys, if it has any: embeddings that are larger than memory can be read from there.
+///
+/// # Errors
+///
+/// [`Error::Format`] as for [`Embeddings::open`](crate::Embeddings::open), [`Error::Write`] if
+/// `out` fails.
+pub fn parquet_to_npy<D: AsRef<[u8]> + Send + 'static>(
+    file: D,
+    out: &mut dyn Write,
+) -> Result<Option<Vec<String>>> {
+    let mut first = true;
+    read_rows(Bytes::from_owner(file), |row, rows| {
+        if std::mem::take(&mut first) {
+            let header = super::npy::header(rows, row.len());
+            out.write_all(&header).map_err(Error::Write)?;
+        }
+        let bytes: Vec<u8> = row.iter().flat_map(|value| value.to_le_bytes()).collect();
+        out.write_all(&bytes).map_err(Error::Write)
+    })
+}
+
+/// Hands over row by row, with the number of rows to come in all. There is at least one, and all
+/// are of one length.
+fn read_rows(
+    file: Bytes,
+    row: impl FnMut(&[f32], usize) -> Result<()>,
+) -> Result<Option<Vec<String>>> {
     // The parquet crate checks most of a file, and panics over some of the rest.
-    catch_unwind(|| read_batches(bytes))
+    catch_unwind(AssertUnwindSafe(|| read_batches(file, row)))
         .unwrap_or_else(|_| Err(format_error("its parts contradict each other")))
 }
 
-fn read_batches(bytes: &[u8]) -> Result<(Array2<f32>, Option<Vec<String>>)> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::copy_from_slice(bytes))
-        .and_then(ParquetRecordBatchReaderBuilder::build)
-        .map_err(format_error)?;
-    let mut values = Values::default();
+fn read_batches(
+    file: Bytes,
+    mut row: impl FnMut(&[f32], usize) -> Result<()>,
+) -> Result<Option<Vec<String>>> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(format_error)?;
+    let told = builder.metadata().file_metadata().num_rows();
+    let told = usize::try_from(told).map_err(format_error)?;
+    let mut dim = None;
+    let mut rows = 0;
     let mut keys: Option<Vec<String>> = None;
-    for batch in reader {
+    for batch in builder.build().map_err(format_error)? {
         let batch = batch.map_err(format_error)?;
-        values.push(vectors(&batch)?)?;
+        let lists = vectors(&batch)?;
+        for at in 0..lists.len() {
+            let vector = vector(lists, at)
+                .ok_or_else(|| Error::Format(format!("row {rows} holds no vector")))?;
+            let expected = *dim.get_or_insert(vector.len());
+            if vector.len() != expected || expected == 0 {
+                return Err(Error::Format(format!(
+                    "row {rows} has {} values, expected {} as in row 0",
+                    vector.len(),
+                    expected.max(1)
+                )));
+            }
+            row(&vector, told)?;
+            rows += 1;
+        }
         if let Some(column) = KEY_NAMES.iter().find_map(|name| batch.column_by_name(name)) {
             keys.get_or_insert_default().extend(strings(column)?);
         }
     }
-    Ok((values.finish()?, keys))
-}
-
-/// Vectors of one length, row after row.
-#[derive(Default)]
-struct Values {
-    all: Vec<f32>,
-    rows: usize,
-    dim: usize,
-}
-
-impl Values {
-    fn push(&mut self, lists: &ArrayRef) -> Result<()> {
-        for row in 0..lists.len() {
-            let vector = vector(lists, row)
-                .ok_or_else(|| Error::Format(format!("row {} holds no vector", self.rows)))?;
-            if self.rows == 0 {
-                self.dim = vector.len();
-            }
-            if vector.len() != self.dim {
-                return Err(Error::Format(format!(
-                    "row {} has {} values, expected {} as in row 0",
-                    self.rows,
-                    vector.len(),
-                    self.dim
-                )));
-            }
-            self.all.extend(vector);
-            self.rows += 1;
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> Result<Array2<f32>> {
-        if self.rows == 0 {
-            return Err(Error::Empty);
-        }
-        if self.dim == 0 {
-            return Err(Error::Format(
-                "got vectors of dimension 0, expected at least 1".into(),
-            ));
-        }
-        Ok(Array2::from_shape_vec((self.rows, self.dim), self.all).expect("rows were counted"))
+    match rows {
+        0 => Err(Error::Empty),
+        _ if rows != told => Err(format_error(format_args!(
+            "got {rows} rows, expected {told} as its footer says"
+        ))),
+        _ => Ok(keys),
     }
 }
 
@@ -184,7 +205,15 @@ mod tests {
             .expect("writes");
         writer.close().expect("writes");
 
+        let mut spooled = Vec::new();
+        let keys = super::parquet_to_npy(file.clone(), &mut spooled).expect("it is written");
+        assert_eq!(keys.as_deref(), Some(&["x".to_owned(), "y".to_owned()][..]));
         let embeddings = Embeddings::open(file).expect("opens");
+        let spooled = Embeddings::open(spooled).expect("a .npy file");
+        assert_eq!(
+            spooled.all().expect("finite"),
+            embeddings.all().expect("finite")
+        );
         assert_eq!(
             embeddings.all().expect("finite"),
             ndarray::array![[1.0, 2.0], [3.0, 4.0]]
