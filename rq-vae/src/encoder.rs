@@ -220,16 +220,17 @@ impl Encoder {
         embeddings: &Embeddings<D>,
         paths: &CodeMatrix,
     ) -> Result<f64> {
-        let levels = self.quantizer.space().levels();
-        let rows: Vec<_> = paths.rows().collect();
-        let mut total = 0.0;
-        for (chunk, paths) in rows.chunks(CHUNK).enumerate() {
-            let start = chunk * CHUNK;
-            let given = embeddings.rows(start..start + paths.len())?;
-            let paths = CodeMatrix::new(paths.concat(), levels)?;
-            total += self.mse(given.view(), &paths)? * paths.len() as f64;
-        }
-        Ok(total / rows.len().max(1) as f64)
+        let squared = |start: usize| {
+            let end = paths.len().min(start + CHUNK);
+            let given = embeddings.rows(start..end)?;
+            let rows = (start..end).flat_map(|row| paths.row(ItemId(row as u32)));
+            let paths = CodeMatrix::new(rows.copied().collect(), paths.levels())?;
+            Ok(self.mse(given.view(), &paths)? * paths.len() as f64)
+        };
+        let chunks = (0..paths.len()).into_par_iter().step_by(CHUNK);
+        // In order, so that the sum does not depend on threads.
+        let parts: Vec<f64> = chunks.map(squared).collect::<Result<_>>()?;
+        Ok(parts.iter().sum::<f64>() / paths.len().max(1) as f64)
     }
 
     fn check_dim(&self, got: usize) -> Result<()> {

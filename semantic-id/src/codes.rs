@@ -1,3 +1,5 @@
+use rayon::prelude::*;
+
 use crate::{Code, CodeSpace, Error, ItemId, Result};
 
 /// One path of codes a row: `[N, L]`, row-major. Rows may be equal.
@@ -95,7 +97,7 @@ impl CodeMatrix {
     /// Number of distinct paths. Sorts row numbers: `O(N log N)`.
     pub fn unique(&self) -> usize {
         let mut rows: Vec<&[Code]> = self.rows().collect();
-        rows.sort_unstable();
+        rows.par_sort_unstable();
         rows.dedup();
         rows.len()
     }

@@ -1,3 +1,4 @@
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{CodeMatrix, CodeSpace};
@@ -86,7 +87,7 @@ impl Collisions {
     /// ```
     pub fn of(paths: &CodeMatrix) -> Self {
         let mut rows: Vec<_> = paths.rows().collect();
-        rows.sort_unstable();
+        rows.par_sort_unstable();
         let groups = rows.chunk_by(|a, b| a == b);
         let (unique, crowded) = groups.fold((0, 0), |(unique, crowded), group| {
             (
