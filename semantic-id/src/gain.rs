@@ -3,6 +3,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::shuffle::shuffled;
 use crate::{Code, CodeMatrix, Error, ItemId, Result};
 
 /// How far ahead of an event the targets of its training pairs lie.
@@ -13,6 +14,8 @@ const ROUNDS: usize = 25;
 const START: f64 = 0.3;
 /// Shuffles whose mean is the control: a single one's gain is off by up to a fifth.
 const CONTROLS: u32 = 4;
+/// What their draws are keyed by.
+const CONTROL: &str = "semid held-out gain control";
 /// Least count of each bucket but the first, which is for none.
 const BUCKETS: [u32; 5] = [1, 2, 4, 16, 64];
 
@@ -104,7 +107,7 @@ impl HeldOutGain {
         let own = Measure::of(&prefixes, histories);
         let mut control = vec![0.0; paths.levels()];
         for number in 0..CONTROLS {
-            let shuffled = prefixes.permuted(&shuffled(items, seed, number));
+            let shuffled = prefixes.permuted(&shuffled(items, seed, CONTROL, number));
             let gains = Measure::of(&shuffled, histories).per_level;
             let shares = gains.iter().map(|gain| gain / f64::from(CONTROLS));
             control
@@ -414,18 +417,4 @@ impl Prefixes {
 /// How many first codes two paths share.
 fn common(a: &[Code], b: &[Code]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
-}
-
-/// The numbers below `count` in the order of their hashes with the seed and the control's number.
-fn shuffled(count: usize, seed: u64, control: u32) -> Vec<u32> {
-    let hash = |&number: &u32| {
-        let mut hasher = blake3::Hasher::new_derive_key("semid held-out gain control");
-        hasher.update(&seed.to_le_bytes());
-        hasher.update(&control.to_le_bytes());
-        hasher.update(&number.to_le_bytes());
-        *hasher.finalize().as_bytes()
-    };
-    let mut numbers: Vec<u32> = (0..count as u32).collect();
-    numbers.sort_by_cached_key(hash);
-    numbers
 }

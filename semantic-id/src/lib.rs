@@ -18,6 +18,9 @@ mod index;
 pub mod interchange;
 mod item;
 mod manifest;
+mod popularity;
+mod purity;
+mod shuffle;
 mod statistics;
 mod token;
 
@@ -33,5 +36,7 @@ pub use gain::HeldOutGain;
 pub use index::{Codes, IndexInfo, ItemIndex, Level, Tree, U32s};
 pub use item::{ItemId, ItemKeys};
 pub use manifest::{Digest, Manifest};
+pub use popularity::Popularity;
+pub use purity::Purity;
 pub use statistics::{Collisions, LevelStatistics};
 pub use token::TokenFormat;

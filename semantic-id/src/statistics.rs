@@ -17,7 +17,8 @@ pub struct LevelStatistics {
 }
 
 impl LevelStatistics {
-    /// The statistics of every level, `[L]`, in `O(N L)`. Paths must lie in the space.
+    /// The statistics of every level, `[L]`, in `O(N L)`. Codes outside the space, such as the
+    /// padding of shorter paths, are passed over.
     ///
     /// ```
     /// use semantic_id::{Code, CodeMatrix, CodeSpace, LevelStatistics};
@@ -31,18 +32,27 @@ impl LevelStatistics {
     /// ```
     pub fn of(paths: &CodeMatrix, space: &CodeSpace) -> Vec<Self> {
         (0..space.levels())
-            .map(|level| {
-                let mut counts = vec![0_u64; space.size(level)];
-                for path in paths.rows() {
-                    counts[path[level].index()] += 1;
-                }
-                Self::of_counts(counts)
-            })
+            .map(|level| Self::of_counts(&Self::counts(paths, space, level)))
             .collect()
     }
 
-    fn of_counts(mut counts: Vec<u64>) -> Self {
-        counts.sort_unstable();
+    /// The items of each code of a level, the most first, `[K_l]`.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such level.
+    pub fn counts(paths: &CodeMatrix, space: &CodeSpace, level: usize) -> Vec<u64> {
+        let mut counts = vec![0; space.size(level)];
+        for path in paths.rows() {
+            if let Some(count) = counts.get_mut(path[level].index()) {
+                *count += 1;
+            }
+        }
+        counts.sort_unstable_by(|a, b| b.cmp(a));
+        counts
+    }
+
+    fn of_counts(counts: &[u64]) -> Self {
         let total = counts.iter().sum::<u64>().max(1) as f64;
         let codes = counts.len() as f64;
         let entropy: f64 = counts
@@ -53,6 +63,7 @@ impl LevelStatistics {
             .sum();
         let weighted: f64 = counts
             .iter()
+            .rev()
             .enumerate()
             .map(|(rank, &count)| (rank + 1) as f64 * count as f64)
             .sum();
