@@ -44,6 +44,7 @@ mod quantizer;
 mod random;
 mod residual_kmeans;
 mod search;
+mod siblings;
 #[cfg(feature = "torch")]
 mod torch;
 
@@ -57,6 +58,7 @@ pub use least_squares::LeastSquares;
 pub use neighbours::PrefixNeighbourRecall;
 pub use quantizer::{Codebook, LatentDistances, ResidualQuantizer};
 pub use residual_kmeans::ResidualKMeans;
+pub use siblings::{SiblingPair, Siblings};
 #[cfg(feature = "torch")]
 pub use torch::{EpochReport, Losses, RqVae, Trainer};
 

@@ -16,26 +16,40 @@ const QUERIES: usize = 4096;
 /// Queries that one thread compares with the catalogue at a time.
 const CHUNK: usize = 64;
 
-/// Whether items that mean similar things start with the same code.
+/// Whether items that mean similar things begin with the same codes.
 ///
-/// The share of an item's 10 nearest neighbours by cosine that have its level-0 code, averaged
-/// over items (a random 4,096 of them, if there are more).
+/// The share of an item's 10 nearest neighbours by cosine that have its prefix, averaged over items
+/// (a random 4,096 of them, if there are more).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct PrefixNeighbourRecall {
     /// The share, 0 to 1.
     pub value: f64,
-    /// The same with the codes dealt out at random: what an index without meaning would get.
+    /// The same with the paths dealt out at random: what an index without meaning would get.
     pub shuffled: f64,
 }
 
 impl PrefixNeighbourRecall {
-    /// Measures `paths` `[N, L]` on `embeddings` `[N, D]`. `O(min(N, 4096) N D)`.
+    /// Measures `paths` `[N, L]` on `embeddings` `[N, D]`, for the prefix of level 0 alone.
+    /// `O(min(N, 4096) N D)`.
     ///
     /// # Errors
     ///
     /// [`Error::Shape`] if there is not one path an embedding, [`Error::Empty`] with fewer than
     /// two items.
     pub fn of(embeddings: ArrayView2<'_, f32>, paths: &CodeMatrix, seed: u64) -> Result<Self> {
+        Ok(Self::by_depth(embeddings, paths, seed)?[0])
+    }
+
+    /// The same for the prefixes of 1, 2, ... `L` codes, `[L]`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PrefixNeighbourRecall::of`].
+    pub fn by_depth(
+        embeddings: ArrayView2<'_, f32>,
+        paths: &CodeMatrix,
+        seed: u64,
+    ) -> Result<Vec<Self>> {
         let items = embeddings.nrows();
         if paths.len() != items {
             return Err(Error::Shape {
@@ -51,33 +65,25 @@ impl PrefixNeighbourRecall {
         queries.truncate(QUERIES);
         let neighbours = neighbours(embeddings, &queries);
         let dealt = shuffled(items, seed, "recall control", 0);
-        let code = |item: usize| paths.row(ItemId(item as u32))[0];
-        let share = |code: &dyn Fn(usize) -> semantic_id::Code| {
+        let share = |depth: usize, holder: &dyn Fn(usize) -> usize| {
+            let prefix = |item| &paths.row(ItemId(holder(item) as u32))[..depth];
             let hits = queries.iter().zip(&neighbours).map(|(&query, near)| {
-                let same = near
-                    .iter()
-                    .filter(|&&item| code(item) == code(query))
-                    .count();
-                same as f64 / near.len() as f64
+                let same = |item: &&usize| prefix(**item) == prefix(query);
+                near.iter().filter(same).count() as f64 / near.len() as f64
             });
             hits.sum::<f64>() / queries.len() as f64
         };
-        Ok(Self {
-            value: share(&code),
-            shuffled: share(&|item| code(dealt[item])),
-        })
+        let at = |depth| Self {
+            value: share(depth, &|item| item),
+            shuffled: share(depth, &|item| dealt[item]),
+        };
+        Ok((1..=paths.levels()).map(at).collect())
     }
 }
 
 /// The nearest items to each query, itself left out; ties go to the lower row.
 fn neighbours(embeddings: ArrayView2<'_, f32>, queries: &[usize]) -> Vec<Vec<usize>> {
-    let mut unit = embeddings.to_owned();
-    for mut row in unit.outer_iter_mut() {
-        let norm = row.dot(&row).sqrt();
-        if norm > 0.0 {
-            row /= norm;
-        }
-    }
+    let unit = unit(embeddings.to_owned());
     let catalogue = Packed::new(unit.view());
     let nearest = |queries: &[usize]| {
         let chosen = unit.select(Axis(0), queries);
@@ -88,6 +94,17 @@ fn neighbours(embeddings: ArrayView2<'_, f32>, queries: &[usize]) -> Vec<Vec<usi
             .collect::<Vec<_>>()
     };
     queries.par_chunks(CHUNK).flat_map_iter(nearest).collect()
+}
+
+/// Rows of length 1, or 0 where they were 0.
+pub(crate) fn unit(mut embeddings: Array2<f32>) -> Array2<f32> {
+    for mut row in embeddings.outer_iter_mut() {
+        let norm = row.dot(&row).sqrt();
+        if norm > 0.0 {
+            row /= norm;
+        }
+    }
+    embeddings
 }
 
 fn top(cosines: &[f32], query: usize) -> Vec<usize> {
@@ -127,5 +144,12 @@ mod tests {
         let one = PrefixNeighbourRecall::of(embeddings.view(), &codes(&|_| 0), 1);
         let one = one.expect("shapes agree");
         assert_eq!(one.value, one.shuffled, "a single code tells nothing");
+
+        let codes = (0..100).flat_map(|row| [Code(row % 4), Code(row % 8)]);
+        let codes = CodeMatrix::new(codes.collect(), 2).expect("two levels");
+        let depths = PrefixNeighbourRecall::by_depth(embeddings.view(), &codes, 1);
+        let depths = depths.expect("shapes agree");
+        assert_eq!(depths[0], meaning, "the same draws");
+        assert!(depths[1].value < 1.0 && depths[1].value > depths[1].shuffled);
     }
 }
