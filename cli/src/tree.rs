@@ -15,11 +15,11 @@ pub(crate) struct TreeShape {
 /// A level, and how the prefixes before it go on there.
 #[derive(Debug, Serialize)]
 pub(crate) struct LevelShape {
-    nodes: usize,
-    mean_fan_out: f64,
-    max_fan_out: usize,
+    pub(crate) nodes: usize,
+    pub(crate) mean_fan_out: f64,
+    pub(crate) max_fan_out: usize,
     /// Share of the prefixes whose next code is certain.
-    single_child: f64,
+    pub(crate) single_child: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -35,7 +35,6 @@ pub(crate) struct BytesPerItem {
 impl TreeShape {
     /// Reads the whole tree and all keys.
     pub(crate) fn of<D: AsRef<[u8]>>(index: &ItemIndex<D>) -> anyhow::Result<Self> {
-        let levels = (0..index.levels()).map(|level| LevelShape::of(index, level));
         let (mut tree, mut keys) = (0, 0);
         for level in (0..index.levels()).filter_map(|level| index.level(level)) {
             tree += match level.codes {
@@ -50,7 +49,7 @@ impl TreeShape {
         }
         let per_item = |bytes: usize| bytes as f64 / index.items().max(1) as f64;
         Ok(Self {
-            levels: levels.collect::<anyhow::Result<_>>()?,
+            levels: LevelShape::all(index)?,
             bytes_per_item: BytesPerItem {
                 tree: per_item(tree),
                 items: per_item(4 * (index.rank_to_item().len() + index.item_to_rank().len())),
@@ -61,6 +60,12 @@ impl TreeShape {
 }
 
 impl LevelShape {
+    /// The shapes of all levels, `[L]`.
+    pub(crate) fn all<D: AsRef<[u8]>>(index: &ItemIndex<D>) -> anyhow::Result<Vec<Self>> {
+        let levels = (0..index.levels()).map(|level| Self::of(index, level));
+        levels.collect()
+    }
+
     fn of<D: AsRef<[u8]>>(index: &ItemIndex<D>, level: usize) -> anyhow::Result<Self> {
         let damaged = || format!("level {level} is damaged; `semid verify` says more");
         let nodes = index.level(level).with_context(damaged)?.codes.len();

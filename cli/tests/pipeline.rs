@@ -62,7 +62,7 @@ fn embeddings_become_an_index_that_other_tools_read() {
 
     let checked = desk.ok("check index.safetensors --embeddings emb.npy --model model");
     assert!(
-        checked.contains("ok   unique: 120 against 120"),
+        checked.contains("ok   unique: 120, expected at least 120"),
         "{checked}"
     );
     assert!(checked.contains("ok   recall: "), "{checked}");
@@ -161,15 +161,18 @@ fn a_colliding_index_is_found_and_repaired() {
     write_draft(&desk);
     desk.ok("import draft.index.json --codes 16 --out draft.safetensors");
     let message = desk.fails(1, "check draft.safetensors");
-    assert_eq!(message, "error: draft.safetensors failed: unique\n");
+    assert_eq!(
+        message,
+        "error: draft.safetensors failed unique: 32, expected at least 120\n"
+    );
     let found = String::from_utf8(desk.run("check draft.safetensors").stdout).expect("UTF-8");
     assert_snapshot!(found, @"
     120 items, 32 distinct IDs; 100.00 % of the items share theirs
-    level   used   dead  perplexity   gini
-        0      8      8         8.0  0.500
-        1      4     12         4.0  0.762
-        2      1     15         1.0  0.938
-    FAIL unique: 32 against 120
+    level   used   dead  perplexity   gini  fan-out    max  single
+        0      8      8         8.0  0.500     8.00      8   0.0 %
+        1      4     12         4.0  0.762     4.00      4   0.0 %
+        2      1     15         1.0  0.938     1.00      1 100.0 %
+    FAIL unique: 32, expected at least 120
     not good enough
     ");
     desk.ok("check draft.safetensors --without unique");

@@ -299,6 +299,7 @@ impl Index {
     ) -> anyhow::Result<()> {
         for (what, count) in [
             ("items", report.items),
+            ("unique_before", report.unique_before),
             ("unique", report.unique),
             ("moved", report.moved),
         ] {

@@ -1,0 +1,158 @@
+//! The files that are checked, in the order of the index's items.
+
+use std::fs::File;
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use ndarray::{Array2, Axis};
+use rq_vae::LeastSquares;
+use semantic_id::{CodeMatrix, ItemId, ItemIndex, ItemKeys};
+use semid_tasks::{
+    EventOptions, Histories, HistoriesBuilder, HistoryOptions, Input, Split, UnknownItems,
+};
+
+use super::Check;
+use super::texts::Texts;
+use crate::artefact::{EmbeddingFile, open_index, open_model};
+use crate::map::Bytes;
+
+/// An index, and what was given beside it.
+pub(super) struct Inputs {
+    pub(super) index: ItemIndex<Bytes>,
+    pub(super) keys: ItemKeys,
+    /// The items' paths, `[N, L]`.
+    pub(super) paths: CodeMatrix,
+    pub(super) texts: Option<Texts>,
+    pub(super) embedded: Option<Embedded>,
+    pub(super) events: Option<Events>,
+}
+
+/// The items' embeddings, and how well their paths reconstruct them.
+pub(super) struct Embedded {
+    /// `[N, D]`.
+    pub(super) embeddings: Array2<f32>,
+    /// Mean squared error.
+    pub(super) mse: f64,
+    /// Whether the codebooks are no model's, but fitted here.
+    pub(super) least_squares: bool,
+}
+
+/// What users did with the items.
+pub(super) struct Events {
+    pub(super) histories: Histories,
+    /// The last event of each user is of the test, the one before of validation.
+    pub(super) split: Split,
+    /// Training events of each item, `[N]`.
+    pub(super) training: Vec<u64>,
+}
+
+impl Inputs {
+    pub(super) fn open(check: &Check) -> anyhow::Result<Self> {
+        let index = open_index(&check.index, false)?;
+        let (keys, paths) = (index.keys()?, index.codes()?);
+        let texts = check.items.as_ref().map(|path| Texts::read(path, &keys));
+        let events = check.interactions.as_ref();
+        let events = events.map(|path| Events::read(path, &keys));
+        let embedded = check.embeddings.as_ref().map(|path| {
+            let file = EmbeddingFile::open(path, check.keys.as_deref())?;
+            Embedded::of(&file, &index, &paths, check.model.as_deref())
+                .with_context(|| path.display().to_string())
+        });
+        Ok(Self {
+            texts: texts.transpose()?,
+            events: events.transpose()?,
+            embedded: embedded.transpose()?,
+            index,
+            keys,
+            paths,
+        })
+    }
+}
+
+impl Embedded {
+    fn of(
+        file: &EmbeddingFile,
+        index: &ItemIndex<Bytes>,
+        paths: &CodeMatrix,
+        model: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        let embeddings = by_item(file, index)?;
+        let encoder = match model {
+            Some(model) => open_model(model)?,
+            None => LeastSquares::fit(embeddings.view(), paths, index.space())?.encoder,
+        };
+        ensure!(
+            encoder.quantizer().space() == index.space(),
+            "the model has {} codes, the index {}",
+            encoder.quantizer().space(),
+            index.space()
+        );
+        Ok(Self {
+            mse: encoder.mse(embeddings.view(), paths)?,
+            embeddings,
+            least_squares: model.is_none(),
+        })
+    }
+}
+
+/// Rows matched by key, or taken in order where the embeddings have no keys and the index has
+/// other ones than row numbers.
+fn by_item(file: &EmbeddingFile, index: &ItemIndex<Bytes>) -> anyhow::Result<Array2<f32>> {
+    ensure!(
+        index.items() == file.keys.len(),
+        "there are {} embeddings, but the index has {} items",
+        file.keys.len(),
+        index.items()
+    );
+    let embeddings = file.embeddings.all()?;
+    if file.numbered && index.find("0")?.is_none() {
+        return Ok(embeddings);
+    }
+    let mut rows = vec![0; index.items()];
+    for (row, key) in file.keys.iter().enumerate() {
+        let item = index.find(key)?.with_context(|| {
+            format!("the index has no item {key:?}; give --keys the items that were embedded")
+        })?;
+        rows[item.index()] = row;
+    }
+    Ok(match rows.is_sorted() {
+        true => embeddings,
+        false => embeddings.select(Axis(0), &rows),
+    })
+}
+
+impl Events {
+    /// Events with items that the index does not have are left out.
+    fn read(path: &Path, keys: &ItemKeys) -> anyhow::Result<Self> {
+        let file = path.display().to_string();
+        let input = File::open(path).with_context(|| format!("cannot read {file}"))?;
+        let options = HistoryOptions {
+            unknown_items: UnknownItems::Skip,
+            ..HistoryOptions::default()
+        };
+        let mut builder = HistoriesBuilder::new(keys, options);
+        builder.read(&file, Input::from(input), &EventOptions::default())?;
+        let histories = builder.finish();
+        let histories = histories.with_context(|| {
+            format!("{file} and the index have no item in common; are these its items' keys?")
+        })?;
+        let split = Split::leave_one_out(&histories);
+        let mut training = vec![0; keys.len()];
+        for user in histories.users() {
+            for item in &histories.items(user)[..split.train_end(user)] {
+                training[item.index()] += 1;
+            }
+        }
+        Ok(Self {
+            histories,
+            split,
+            training,
+        })
+    }
+
+    /// The items of each user, the oldest event first.
+    pub(super) fn rows(&self) -> Vec<&[ItemId]> {
+        let users = self.histories.users();
+        users.map(|user| self.histories.items(user)).collect()
+    }
+}

@@ -1,0 +1,113 @@
+mod gates;
+mod inputs;
+mod page;
+mod report;
+mod samples;
+mod texts;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::ensure;
+use clap::Args;
+
+use crate::artefact::name;
+use crate::console::Console;
+use crate::output::OutputFile;
+use gates::{Gates, Limit};
+use inputs::Inputs;
+use report::Report;
+
+/// Tell how good an index is, and fail if it is not good enough
+///
+/// The index alone tells how evenly each level uses its codes, how the tree branches, and which
+/// items collide. --embeddings add the reconstruction error, whether neighbours begin alike, and
+/// the nearest and farthest items below some prefixes. --interactions add how well an item's codes
+/// can be told from the item before it (the held-out gain, in bits; the last event of each user is
+/// held out) and how the traffic falls on items and codes. --items add titles and how pure prefixes
+/// are in category: the first part of `categories`, between commas, in which the items differ.
+/// Every figure of meaning stands beside that of a shuffled index. docs/algorithms.md has every
+/// definition.
+///
+/// Gates decide the exit status: 1 if one fails. Three are there by default, as far as they can be
+/// measured: `unique`, all IDs differ; `recall`, neighbours share their first code more often than
+/// in a shuffled index; `gain`, the held-out gain is above the shuffled one. More are set on any
+/// number that --json prints, with --gate or in a file:
+///
+///     [gates]
+///     levels_stats.0.perplexity = { at_least = 128 }
+///     held_out_gain.bits = { above = 0.6 }
+///     purity.0.value = { above = "purity.0.shuffled" }
+///     unique = false    # switch a default gate off
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Check {
+    /// The index file
+    index: PathBuf,
+    /// The embeddings it was made from
+    #[arg(long, value_name = "EMB")]
+    embeddings: Option<PathBuf>,
+    /// The items that were embedded, for their keys [default: EMB.keys.json, else row numbers]
+    #[arg(long, value_name = "ITEMS", requires = "embeddings")]
+    keys: Option<PathBuf>,
+    /// The model it was made with [default: least-squares codebooks]
+    #[arg(long, value_name = "MODEL", requires = "embeddings")]
+    model: Option<PathBuf>,
+    /// Who did what, in any format that `semid tasks` reads
+    #[arg(long, value_name = "INTER")]
+    interactions: Option<PathBuf>,
+    /// The items' titles and categories
+    #[arg(long, value_name = "ITEMS")]
+    items: Option<PathBuf>,
+    /// Write the report as one HTML page, with charts
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// A further gate, as --gate 'levels_stats.0.perplexity>=128' or 'collision_rate<0.01'
+    #[arg(long, value_name = "LIMIT")]
+    gate: Vec<Limit>,
+    /// Further gates, TOML
+    #[arg(long, value_name = "FILE")]
+    gates: Option<PathBuf>,
+    /// Leave out a default gate: `unique`, `recall` or `gain`
+    #[arg(long, value_name = "GATE", value_parser = ["unique", "recall", "gain"])]
+    without: Vec<String>,
+    /// Seed of the shuffled controls
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+}
+
+impl Check {
+    pub(crate) fn run(&self, console: &Console) -> anyhow::Result<()> {
+        let gates = self.gates()?;
+        let page = self.report.as_deref().map(OutputFile::create).transpose()?;
+        let inputs = Inputs::open(self)?;
+        let mut report = Report::of(&inputs, self.seed)?;
+        report.gates = gates.hold(&serde_json::to_value(&report)?)?;
+        report.ok = report.gates.iter().all(|gate| gate.ok);
+        if let Some(mut file) = page {
+            file.write_all(page::page(&name(&self.index), &inputs, &report)?.as_bytes())?;
+            file.commit()?;
+        }
+        console.report(&report)?;
+        let failed = report.gates.iter().filter(|gate| !gate.ok);
+        let failed: Vec<String> = failed.map(ToString::to_string).collect();
+        ensure!(
+            report.ok,
+            "{} failed {}",
+            self.index.display(),
+            failed.join("; ")
+        );
+        Ok(())
+    }
+
+    /// The gates of the file and of the command line.
+    fn gates(&self) -> anyhow::Result<Gates> {
+        let mut gates = match &self.gates {
+            Some(path) => Gates::read(path)?,
+            None => Gates::default(),
+        };
+        gates.limits.extend_from_slice(&self.gate);
+        gates.without.extend_from_slice(&self.without);
+        Ok(gates)
+    }
+}
