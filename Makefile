@@ -4,7 +4,7 @@
 TORCH = settings=$$(scripts/libtorch.sh) && eval "$$settings"
 ALL = --release --workspace
 
-.PHONY: build demo titles test corpora bench lint doc imports fixtures fuzz
+.PHONY: build demo titles test corpora report bench lint doc imports fixtures fuzz
 
 build:
 	@$(TORCH) && cargo build $(ALL) --all-targets
@@ -27,6 +27,10 @@ test:
 # Corpora of every format, loaded by the Python tools that they are for.
 corpora: build
 	@python3 -B scripts/check_corpora.py target/release/examples/formats
+
+# The page of `semid check --report`, opened in Chromium if there is one.
+report: build
+	@python3 -B scripts/check_report.py target/release/semid
 
 bench:
 	@$(TORCH) && cargo bench --workspace

@@ -10,20 +10,18 @@ in the user's cache.
 """
 
 import ast
-import hashlib
 import json
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
-import venv
 import warnings
 
-HERE = pathlib.Path(__file__).resolve()
-REQUIREMENTS = HERE.with_suffix(".txt")
+import cached_environment
+
+REQUIREMENTS = pathlib.Path(__file__).resolve().with_suffix(".txt")
 # torch is the build with CUDA, the only one on PyPI, without most of CUDA. Its symbols are looked
 # up when they are called, so never.
 LAZY = "import os, sys; sys.setdlopenflags(os.RTLD_LAZY); "
@@ -31,24 +29,6 @@ LAZY = "import os, sys; sys.setdlopenflags(os.RTLD_LAZY); "
 
 def say(message: str) -> None:
     print(f"corpora: {message}", file=sys.stderr)
-
-
-def environment() -> pathlib.Path:
-    """The Python of the virtual environment, which is made if there is none yet."""
-    home = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-    version = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:12]
-    folder = home / "semid" / f"corpora-{version}"
-    python = folder / "bin" / "python"
-    done = folder / "done"
-    if not done.exists():
-        say(f"installing check_corpora.txt into {folder}")
-        shutil.rmtree(folder, ignore_errors=True)
-        venv.create(folder, with_pip=True)
-        pip = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
-        subprocess.run([*pip, "-r", REQUIREMENTS], check=True, stdout=sys.stderr)
-        stub_cuda(python)
-        done.touch()
-    return python
 
 
 def stub_cuda(python: pathlib.Path) -> None:
@@ -66,10 +46,8 @@ def stub_cuda(python: pathlib.Path) -> None:
         subprocess.run(stub, check=True)
 
 
-if pathlib.Path(sys.prefix).parent.name != "semid":
-    python = environment()
-    os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
-    os.execv(python, [python, "-B", *sys.argv])
+os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+cached_environment.enter("corpora", REQUIREMENTS, finish=stub_cuda)
 
 exec(LAZY)
 import datasets

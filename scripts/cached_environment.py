@@ -1,0 +1,42 @@
+"""Runs a script in a virtual environment of its own, which is kept in the user's cache."""
+
+import collections.abc
+import hashlib
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import venv
+
+
+def enter(name: str, requirements: pathlib.Path, finish: collections.abc.Callable[[pathlib.Path], None]) -> None:
+    """Returns if this is that environment already, else starts the script again in it.
+
+    An environment that is not there yet gets the requirements, which list all they need, and what
+    `finish` does with its Python.
+    """
+    if pathlib.Path(sys.prefix).parent.name == "semid":
+        return
+    python = environment(name, requirements, finish)
+    os.execv(python, [python, "-B", *sys.argv])
+
+
+def environment(
+    name: str, requirements: pathlib.Path, finish: collections.abc.Callable[[pathlib.Path], None]
+) -> pathlib.Path:
+    """The Python of the environment."""
+    home = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+    version = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
+    folder = home / "semid" / f"{name}-{version}"
+    python = folder / "bin" / "python"
+    done = folder / "done"
+    if not done.exists():
+        print(f"{name}: installing {requirements.name} into {folder}", file=sys.stderr)
+        shutil.rmtree(folder, ignore_errors=True)
+        venv.create(folder, with_pip=True)
+        pip = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
+        subprocess.run([*pip, "-r", requirements], check=True, stdout=sys.stderr)
+        finish(python)
+        done.touch()
+    return python
