@@ -9,8 +9,10 @@ import subprocess
 import sys
 import venv
 
+Finish = collections.abc.Callable[[pathlib.Path], None]
 
-def enter(name: str, requirements: pathlib.Path, finish: collections.abc.Callable[[pathlib.Path], None]) -> None:
+
+def enter(name: str, requirements: pathlib.Path, finish: Finish = lambda python: None) -> None:
     """Returns if this is that environment already, else starts the script again in it.
 
     An environment that is not there yet gets the requirements, which list all they need, and what
@@ -22,9 +24,7 @@ def enter(name: str, requirements: pathlib.Path, finish: collections.abc.Callabl
     os.execv(python, [python, "-B", *sys.argv])
 
 
-def environment(
-    name: str, requirements: pathlib.Path, finish: collections.abc.Callable[[pathlib.Path], None]
-) -> pathlib.Path:
+def environment(name: str, requirements: pathlib.Path, finish: Finish) -> pathlib.Path:
     """The Python of the environment."""
     home = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
     version = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]

@@ -33,9 +33,7 @@ CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 if CHROMIUM is None:
     say(f"there is no Chromium here ({', '.join(NAMES)}): the page is not opened")
     sys.exit()
-cached_environment.enter(
-    "report", pathlib.Path(__file__).resolve().with_suffix(".txt"), finish=lambda python: None
-)
+cached_environment.enter("report", pathlib.Path(__file__).resolve().with_suffix(".txt"))
 
 import playwright.sync_api
 
