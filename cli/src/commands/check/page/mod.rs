@@ -168,27 +168,22 @@ fn tiles(report: &Report) -> Vec<Tile> {
     }
     if let Some(recall) = &report.prefix_neighbour_recall {
         let note = format!("shuffled {} %", percent(recall.shuffled));
-        add(
-            "Neighbours that begin alike",
-            percent(recall.value),
-            "%",
-            note,
-        );
+        add("Neighbours alike", percent(recall.value), "%", note);
     }
     if let Some(purity) = report.purity.as_ref().and_then(|levels| levels.first()) {
         let note = format!("shuffled {} %", percent(purity.shuffled));
-        add("Purity of level 0", percent(purity.value), "%", note);
+        add("Level 0 purity", percent(purity.value), "%", note);
     }
     if let Some(level) = report.levels_stats.first() {
         let note = format!("{} codes used", count(level.used));
-        add("Perplexity of level 0", number(level.perplexity), "", note);
+        add("Level 0 perplexity", number(level.perplexity), "", note);
     }
     if let Some(mse) = report.reconstruction_mse {
         let by = match report.least_squares {
-            true => "least-squares codebooks",
-            false => "the model's, mean squared",
+            true => "mean squared, of codebooks fitted here",
+            false => "mean squared, of the model",
         };
-        add("Reconstruction error", number(mse), "", by.to_owned());
+        add("Error", number(mse), "", by.to_owned());
     }
     if let (Some(moved), Some(added)) = (report.moved, report.added_distance) {
         let note = format!("squared distance added {}", number(added));
