@@ -6,8 +6,10 @@
 mod artefact;
 mod commands;
 mod console;
+mod embedding_output;
 mod encoder;
 mod encoding;
+mod interactions;
 mod map;
 mod materials;
 mod output;

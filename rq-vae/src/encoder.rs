@@ -2,13 +2,13 @@ use std::collections::BTreeMap;
 
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 use rayon::prelude::*;
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::SafeTensors;
 use semantic_id::{CodeMatrix, ItemId};
 use serde::{Deserialize, Serialize};
 
 use crate::network::{Linear, Mlp};
 use crate::random::shuffled;
+use crate::tensors::{Tensors, serialize, tensor};
 use crate::{
     Codebook, Embeddings, Error, LatentDistances, ResidualKMeans, ResidualQuantizer, Result,
     RqVaeConfig,
@@ -267,11 +267,7 @@ impl Encoder {
                 tensor(&[codes, dim], book.0.iter()),
             );
         }
-        let views = tensors.iter().map(|(name, (shape, bytes))| {
-            let view = TensorView::new(Dtype::F32, shape.clone(), bytes);
-            (name, view.expect("shapes and bytes were made together"))
-        });
-        let file = safetensors::serialize(views, None).expect("names are distinct");
+        let file = serialize(&tensors, None);
         let network = |mlp: &Mlp| MlpConfig {
             layers: mlp.layers().len(),
             skip: mlp.skip(),
@@ -341,48 +337,6 @@ impl Encoder {
             network("decoder", &config.decoder)?,
             ResidualQuantizer::new(codebooks)?,
         )
-    }
-}
-
-fn tensor<'a>(shape: &[usize], values: impl Iterator<Item = &'a f32>) -> (Vec<usize>, Vec<u8>) {
-    (
-        shape.to_vec(),
-        values.flat_map(|value| value.to_le_bytes()).collect(),
-    )
-}
-
-/// Named tensors of an untrusted file.
-struct Tensors<'a>(&'a SafeTensors<'a>);
-
-impl Tensors<'_> {
-    fn values(&self, name: &str, dims: usize) -> Result<(Vec<usize>, Vec<f32>)> {
-        let bad = |problem: String| Error::Model(format!("tensor `{name}`: {problem}"));
-        let tensor = self
-            .0
-            .tensor(name)
-            .map_err(|error| bad(error.to_string()))?;
-        let shape = tensor.shape().to_vec();
-        if tensor.dtype() != Dtype::F32 || shape.len() != dims || shape.contains(&0) {
-            return Err(bad(format!(
-                "got {:?} {shape:?}, expected F32 with {dims} dimension(s), none of them 0",
-                tensor.dtype()
-            )));
-        }
-        let number = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().expect("four bytes"));
-        let values: Vec<f32> = tensor.data().chunks_exact(4).map(number).collect();
-        match values.iter().find(|value| !value.is_finite()) {
-            Some(value) => Err(bad(format!("holds {value}, expected finite numbers"))),
-            None => Ok((shape, values)),
-        }
-    }
-
-    fn vector(&self, name: &str) -> Result<Array1<f32>> {
-        Ok(Array1::from(self.values(name, 1)?.1))
-    }
-
-    fn matrix(&self, name: &str) -> Result<Array2<f32>> {
-        let (shape, values) = self.values(name, 2)?;
-        Ok(Array2::from_shape_vec((shape[0], shape[1]), values).expect("the reader checked"))
     }
 }
 

@@ -47,6 +47,19 @@ pub enum Error {
         expected: String,
     },
 
+    /// Histories in which no two items meet, so that nothing can be learnt of their company.
+    #[error(
+        "the training events of {users} users hold no two items within {window} places of each \
+         other: the co-occurrence graph is empty. The last two events of a user are kept for \
+         validation and test; give histories of at least 4 events, or do without them"
+    )]
+    NoPairs {
+        /// Number of histories.
+        users: usize,
+        /// Places within which two items meet.
+        window: usize,
+    },
+
     /// A model folder that cannot be used.
     #[error("cannot read the model: {0}")]
     Model(String),

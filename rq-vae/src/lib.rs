@@ -31,6 +31,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod collaborative;
 mod config;
 mod embeddings;
 mod encoder;
@@ -45,9 +46,13 @@ mod random;
 mod residual_kmeans;
 mod search;
 mod siblings;
+mod tensors;
 #[cfg(feature = "torch")]
 mod torch;
 
+pub use collaborative::{
+    CollaborativeVectors, Cooccurrence, Fusion, FusionSource, Trial, WeightSearch,
+};
 pub use config::{Preset, RqVaeConfig, RqVaeParams, Schedule};
 #[cfg(feature = "parquet")]
 pub use embeddings::parquet_to_npy;

@@ -7,6 +7,7 @@ mod decode;
 mod embed;
 mod eval;
 mod export;
+mod fuse;
 mod import;
 mod index;
 mod inspect;
@@ -39,6 +40,7 @@ macro_rules! commands {
 
 commands! {
     Embed(embed::Embed),
+    Fuse(fuse::Fuse),
     Train(train::Train),
     Index(index::Index),
     Check(check::Check),

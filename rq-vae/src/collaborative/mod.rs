@@ -1,0 +1,20 @@
+//! Collaborative signal: what items' company in users' histories tells of them.
+//!
+//! [`Cooccurrence`] counts who is met with whom, [`CollaborativeVectors`] make a space of it,
+//! and a [`Fusion`] joins that space with the embeddings before they are quantized.
+
+mod cooccurrence;
+mod dense;
+mod fusion;
+mod pca;
+mod ppmi;
+mod ridge;
+mod search;
+mod sparse;
+mod svd;
+mod vectors;
+
+pub use cooccurrence::Cooccurrence;
+pub use fusion::{Fusion, FusionSource};
+pub use search::{Trial, WeightSearch};
+pub use vectors::CollaborativeVectors;
