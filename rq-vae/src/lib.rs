@@ -31,6 +31,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod classic;
 mod collaborative;
 mod config;
 mod embeddings;
@@ -50,8 +51,9 @@ mod tensors;
 #[cfg(feature = "torch")]
 mod torch;
 
+pub use classic::{ClassicIds, Ending, SpectralClustering};
 pub use collaborative::{
-    CollaborativeVectors, Cooccurrence, Fusion, FusionSource, Trial, WeightSearch,
+    CollaborativeVectors, Cooccurrence, Fusion, FusionSource, Trial, WeightSearch, user_vectors,
 };
 pub use config::{Preset, RqVaeConfig, RqVaeParams, Schedule};
 #[cfg(feature = "parquet")]

@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod classic;
 mod completions;
 mod decode;
 mod embed;
@@ -13,6 +14,7 @@ mod index;
 mod inspect;
 mod tasks;
 mod train;
+mod users;
 mod verify;
 
 use clap::Subcommand;
@@ -41,6 +43,8 @@ macro_rules! commands {
 commands! {
     Embed(embed::Embed),
     Fuse(fuse::Fuse),
+    Users(users::Users),
+    Classic(classic::Classic),
     Train(train::Train),
     Index(index::Index),
     Check(check::Check),

@@ -40,14 +40,7 @@ impl Cooccurrence {
     /// [`Error::Shape`] for an item beyond the catalogue, [`Error::NoPairs`] if no two items
     /// ever meet.
     pub fn count(histories: &[&[ItemId]], items: usize, window: usize) -> Result<Self> {
-        let largest = histories.iter().flat_map(|events| events.iter()).max();
-        if let Some(item) = largest.filter(|item| item.index() >= items) {
-            return Err(Error::Shape {
-                what: "largest item of the histories",
-                got: item.index(),
-                expected: items.saturating_sub(1),
-            });
-        }
+        check_items(histories, items)?;
         let mut tally = Tally::default();
         for events in histories {
             for (at, &a) in events.iter().enumerate() {
@@ -96,6 +89,19 @@ impl Cooccurrence {
 
     pub(crate) fn counts(&self) -> &SparseSymmetric {
         &self.counts
+    }
+}
+
+/// Checks that the histories name items of a catalogue of `items` only.
+pub(crate) fn check_items(histories: &[&[ItemId]], items: usize) -> Result<()> {
+    let largest = histories.iter().flat_map(|events| events.iter()).max();
+    match largest.filter(|item| item.index() >= items) {
+        None => Ok(()),
+        Some(item) => Err(Error::Shape {
+            what: "largest item of the histories",
+            got: item.index(),
+            expected: items.saturating_sub(1),
+        }),
     }
 }
 

@@ -2,10 +2,12 @@ use std::collections::HashMap;
 
 use ndarray::{Array1, Array2, ArrayView2, Axis, concatenate};
 use safetensors::SafeTensors;
+use serde::{Deserialize, Serialize};
 
 use super::CollaborativeVectors;
 use super::pca::PrincipalAxes;
 use super::ridge::Ridge;
+use crate::embeddings::check_finite;
 use crate::encoder::{standard, standardize};
 use crate::matmul::Packed;
 use crate::tensors::{Tensors, serialize, tensor};
@@ -70,23 +72,31 @@ pub struct Fusion {
     pub explained: f64,
 }
 
-/// `__metadata__` of a fusion's file.
+/// What a fusion's file says of itself: JSON, the one value of its metadata.
+#[derive(Debug, Serialize, Deserialize)]
+struct Header {
+    version: u32,
+    dims: Vec<usize>,
+    explained: f64,
+}
+
 const FORMAT: &str = "semid.fusion";
-const VERSION: &str = "1";
+const VERSION: u32 = 1;
 
 impl Fusion {
     /// Fuses the items of a catalogue, `weight` to 1 between histories and sources, into `dim`
     /// dimensions (or as many as there are). Returns the way to fuse new items, and the fused
     /// embeddings `[N, D']`, which do not depend on threads.
     ///
-    /// `O(N D^2 + D^3)` for `D` dimensions of sources and vectors together; holds two matrices
+    /// `O(N D^2 + D^3)` for `D` dimensions of sources and vectors together; holds three matrices
     /// `[N, D]`.
     ///
     /// # Errors
     ///
     /// [`Error::Shape`] if sources and vectors are not of the same items, or `dim` is 0;
     /// [`Error::Empty`] without sources; [`Error::Setting`] for a weight that is negative or not
-    /// finite, or if no source has one above 0.
+    /// finite, or if no source has one above 0;
+    /// [`Error::NotFinite`] for a value that is not finite, or not after centring.
     pub fn learn(
         sources: &[FusionSource<'_>],
         vectors: &CollaborativeVectors,
@@ -95,6 +105,7 @@ impl Fusion {
     ) -> Result<(Self, Array2<f32>)> {
         check(sources, vectors, weight, dim)?;
         let text = Block::of_sources(sources);
+        check_finite(text.rows.view(), 0)?;
         let ridge = fit(&text, vectors);
         let guess = product(text.rows.view(), &ridge.weights, &ridge.intercept);
         let expected = Block::standard(blend(vectors, guess).view(), weight);
@@ -145,16 +156,17 @@ impl Fusion {
         self.bias.len()
     }
 
-    /// The fusion as a `.safetensors` file: `mean`, `map`, `bias`, and in its metadata the
-    /// dimensions of the sources as JSON.
+    /// The fusion as a `.safetensors` file: `mean`, `map`, `bias`, and in its metadata, as JSON,
+    /// the dimensions of the sources.
     pub fn to_bytes(&self) -> Vec<u8> {
         let (dim, sources) = self.map.dim();
-        let metadata = HashMap::from([
-            ("format".to_owned(), FORMAT.to_owned()),
-            ("version".to_owned(), VERSION.to_owned()),
-            ("dims".to_owned(), serde_json::json!(self.dims).to_string()),
-            ("explained".to_owned(), self.explained.to_string()),
-        ]);
+        let header = Header {
+            version: VERSION,
+            dims: self.dims.clone(),
+            explained: self.explained,
+        };
+        let header = serde_json::to_string(&header).expect("plain data serialises");
+        let metadata = HashMap::from([(FORMAT.to_owned(), header)]);
         let tensors = [
             ("mean", tensor(&[sources], self.mean.iter())),
             ("map", tensor(&[dim, sources], self.map.iter())),
@@ -174,30 +186,28 @@ impl Fusion {
         let unreadable = |error: safetensors::SafeTensorError| bad(error.to_string());
         let file = SafeTensors::deserialize(bytes).map_err(unreadable)?;
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(unreadable)?;
-        let told = |key: &str| {
-            let metadata = metadata.metadata().as_ref()?;
-            metadata.get(key).map(String::as_str)
-        };
-        if (told("format"), told("version")) != (Some(FORMAT), Some(VERSION)) {
+        let metadata = metadata.metadata().as_ref();
+        let Some(header) = metadata.and_then(|metadata| metadata.get(FORMAT)) else {
             return Err(bad(format!(
-                "got format {:?} version {:?}, expected {FORMAT:?} version {VERSION:?}; it is \
-                 the file that `semid fuse` writes beside the embeddings",
-                told("format").unwrap_or_default(),
-                told("version").unwrap_or_default(),
+                "there is no {FORMAT:?} in its metadata; expected the file that `semid fuse` \
+                 writes beside the embeddings"
+            )));
+        };
+        let header: Header =
+            serde_json::from_str(header).map_err(|error| bad(error.to_string()))?;
+        if header.version != VERSION {
+            return Err(bad(format!(
+                "got version {}, expected {VERSION}",
+                header.version
             )));
         }
-        let dims = serde_json::from_str(told("dims").unwrap_or_default());
-        let dims: Vec<usize> = dims.map_err(|error| bad(format!("`dims`: {error}")))?;
-        let explained = told("explained").and_then(|share| share.parse().ok());
         let tensors = Tensors(&file);
         let fusion = Self {
             mean: tensors.vector("mean")?,
             map: tensors.matrix("map")?,
             bias: tensors.vector("bias")?,
-            explained: explained
-                .filter(|share| (0.0..=1.0).contains(share))
-                .unwrap_or(0.0),
-            dims,
+            explained: header.explained,
+            dims: header.dims,
         };
         let total = fusion
             .dims
@@ -306,6 +316,7 @@ fn check(
     for source in sources {
         let what = "items of a source to fuse (the histories are of others)";
         expect(what, source.embeddings.nrows(), vectors.len())?;
+        check_finite(source.embeddings.as_standard_layout().view(), 0)?;
     }
     let weights = || sources.iter().map(|source| source.weight);
     let setting = |name, got: String, expected: &str| Error::Setting {
@@ -459,6 +470,13 @@ mod tests {
             weight: 1.0,
         };
         assert!(refused(&[short], 1.0, 4).contains("got 7, expected 40"));
+        let mut infinite = texts.clone();
+        infinite[[7, 2]] = f32::INFINITY;
+        let infinite = FusionSource {
+            embeddings: infinite.view(),
+            weight: 1.0,
+        };
+        assert!(refused(&[infinite], 1.0, 4).contains("must be finite"));
         let (fusion, _) = learn(1.0, 4);
         assert!(fusion.apply(&[]).is_err());
         assert!(fusion.apply(&[Array2::zeros((3, 5)).view()]).is_err());

@@ -12,9 +12,14 @@ mod ridge;
 mod search;
 mod sparse;
 mod svd;
+mod users;
 mod vectors;
 
 pub use cooccurrence::Cooccurrence;
+pub(crate) use cooccurrence::check_items;
 pub use fusion::{Fusion, FusionSource};
 pub use search::{Trial, WeightSearch};
+pub(crate) use sparse::SparseSymmetric;
+pub(crate) use svd::Truncated;
+pub use users::user_vectors;
 pub use vectors::CollaborativeVectors;

@@ -93,6 +93,22 @@ impl SparseSymmetric {
         }
     }
 
+    /// The matrix of some rows and their columns alone; `rows` ascend.
+    pub(crate) fn restricted(&self, rows: &[u32]) -> Self {
+        let kept = |(at, &row): (usize, &u32)| {
+            // Only the half above the diagonal: a row's later columns are found among later rows.
+            let entries = self
+                .row(row as usize)
+                .filter(move |&(column, _)| column > row as usize);
+            entries.filter_map(move |(column, value)| {
+                let column = rows.binary_search(&(column as u32)).ok()?;
+                Some((at as u32, column as u32, value))
+            })
+        };
+        let upper: Vec<_> = rows.par_iter().enumerate().flat_map_iter(kept).collect();
+        Self::of_upper(rows.len(), &upper)
+    }
+
     /// The product with `x` `[N, k]`, on all threads. Each output is one sum in the order of
     /// the columns.
     pub(crate) fn times(&self, x: ArrayView2<'_, f64>) -> Array2<f64> {
@@ -157,6 +173,13 @@ pub(super) mod tests {
             let x = Array2::from_shape_fn((matrix.size(), 3), |(r, c)| (r * 3 + c) as f64);
             let error = matrix.times(x.view()) - plain.dot(&x);
             prop_assert!(error.iter().all(|e| e.abs() < 1e-9));
+            let odd: Vec<u32> = (1..matrix.size() as u32).step_by(2).collect();
+            let restricted = dense(&matrix.restricted(&odd));
+            for (row, a) in odd.iter().enumerate() {
+                for (column, b) in odd.iter().enumerate() {
+                    prop_assert_eq!(restricted[[row, column]], plain[[*a as usize, *b as usize]]);
+                }
+            }
             let positive = dense(&matrix.positive(|_, _, value| value - 1.0));
             let expected = plain.mapv(|v| if v == 0.0 { 0.0 } else { f64::from(v as f32 - 1.0).max(0.0) });
             prop_assert_eq!(positive, expected);

@@ -267,7 +267,7 @@ impl Layout {
     }
 }
 
-fn check_finite(values: ArrayView2<'_, f32>, first: usize) -> Result<()> {
+pub(crate) fn check_finite(values: ArrayView2<'_, f32>, first: usize) -> Result<()> {
     let all = values.as_slice().expect("row-major");
     match all.par_iter().position_first(|value| !value.is_finite()) {
         None => Ok(()),
