@@ -1,7 +1,8 @@
 //! What is held of every reader of `rq-vae`, whatever the bytes: no panic, and
 //! what was read gives answers of the promised shape.
 
-use rq_vae::{Embeddings, Encoder};
+use ndarray::Array2;
+use rq_vae::{Embeddings, Encoder, Fusion};
 
 /// Opens an embedding file of any format and reads rows at its ends.
 pub fn embeddings(bytes: &[u8]) {
@@ -41,6 +42,22 @@ pub fn model(bytes: &[u8]) {
     let space = encoder.quantizer().space();
     assert!(paths.rows().all(|path| space.contains(path)));
     assert_eq!(encoder.reconstruct(&paths).dim(), (1, encoder.dim()));
+}
+
+/// Reads a fusion and fuses one item of zeros.
+pub fn fusion(bytes: &[u8]) {
+    let Ok(fusion) = Fusion::from_bytes(bytes) else {
+        return;
+    };
+    let written = fusion.to_bytes();
+    assert!(Fusion::from_bytes(&written).expect("our own output") == fusion);
+    let sources = fusion.sources().iter();
+    let sources: Vec<_> = sources.map(|&dim| Array2::zeros((1, dim))).collect();
+    let sources: Vec<_> = sources.iter().map(|source| source.view()).collect();
+    let fused = fusion
+        .apply(&sources)
+        .expect("the sources that it asks for");
+    assert_eq!(fused.dim(), (1, fusion.dim()));
 }
 
 fn first_path(encoder: &Encoder) -> semantic_id::CodeMatrix {

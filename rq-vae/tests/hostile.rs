@@ -9,9 +9,10 @@ use arrow_schema::{DataType, Field, Schema};
 use damage::{folder, survives};
 use ndarray::Array2;
 use parquet::arrow::ArrowWriter;
-use rq_vae::{Encoder, Preset, RqVaeParams, npy};
+use rq_vae::{CollaborativeVectors, Encoder, Fusion, FusionSource, Preset, RqVaeParams, npy};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
+use semantic_id::ItemId;
 
 #[expect(unreachable_pub, reason = "public to the fuzz targets")]
 #[path = "../../fuzz/bodies/rq_vae.rs"]
@@ -30,6 +31,11 @@ fn model_files() {
     survives("model", bodies::model);
 }
 
+#[test]
+fn fusion_files() {
+    survives("fusion", bodies::fusion);
+}
+
 /// Run with `cargo nextest run -p rq-vae --features parquet --run-ignored only`.
 #[test]
 #[ignore = "writes the seeds anew"]
@@ -43,6 +49,17 @@ fn write_seeds() {
         fs::create_dir_all(folder("embeddings")).expect("writable");
         fs::write(folder("embeddings").join(name), bytes).expect("writable");
     }
+
+    let histories = [[0, 1, 2], [1, 2, 3]].map(|items| items.map(ItemId));
+    let histories = histories.each_ref().map(|items| &items[..]);
+    let vectors = CollaborativeVectors::learn(&histories, 5, 2, 2, 0).expect("there are pairs");
+    let source = FusionSource {
+        embeddings: x.view(),
+        weight: 1.0,
+    };
+    let (fusion, _) = Fusion::learn(&[source; 2], &vectors, 1.0, 2).expect("sources agree");
+    fs::create_dir_all(folder("fusion")).expect("writable");
+    fs::write(folder("fusion").join("two"), fusion.to_bytes()).expect("writable");
 
     let params = RqVaeParams {
         levels: 2,

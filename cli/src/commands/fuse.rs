@@ -265,40 +265,23 @@ impl Fuse {
         manifest: &mut Manifest,
         console: &Console,
     ) -> anyhow::Result<(Fusion, Array2<f32>, Option<Learnt>)> {
-        manifest.seed = Some(self.seed);
-        let path = self
-            .interactions
-            .as_ref()
-            .expect("clap requires one of the two");
+        let path = self.interactions.as_ref();
+        let path = path.expect("clap requires one of the two");
         let interactions = Interactions::open(path, self.format, &sources.keys)?;
         interactions.enter(manifest);
-        let (training, before_test) = (interactions.training(), interactions.before_test());
-        let weights = self.further.iter().map(Further::weight);
-        let weighted: Vec<_> = (sources
-            .values
-            .iter()
-            .zip(std::iter::once(1.0).chain(weights)))
-        .map(|(values, weight)| FusionSource {
-            embeddings: values.view(),
-            weight,
-        })
-        .collect();
-        let dim = self.dim.unwrap_or_else(|| sources.values[0].ncols());
-
-        let (items, shape) = (sources.keys.len(), (self.window, self.rank));
+        manifest.seed = Some(self.seed);
+        let training = interactions.training();
+        let items = sources.keys.len();
         let vectors =
             CollaborativeVectors::learn(&training, items, self.window, self.rank, self.seed)
                 .with_context(|| path.display().to_string())?;
+
+        let weighted = self.weighted(sources);
+        let dim = self.dim.unwrap_or_else(|| sources.values[0].ncols());
         let start = Instant::now();
         let (weight, trials) = match self.weight {
             Weight::Given(weight) => (weight, Vec::new()),
-            Weight::Auto => {
-                let search = WeightSearch::new(&weighted, &before_test, shape, dim, self.seed)
-                    .and_then(|search| run(&search, console));
-                let hint = "--weight auto learns from a user's events but the last three, and is \
-                            tested on the last of these; with less, give a --weight";
-                best(search.context(hint)?)
-            }
+            Weight::Auto => best(self.trials(&weighted, &interactions, dim, console)?),
         };
         let seconds_search = start.elapsed().as_secs_f64();
         let (fusion, fused) = Fusion::learn(&weighted, &vectors, weight, dim)?;
@@ -316,6 +299,38 @@ impl Fuse {
             seconds_search,
         };
         Ok((fusion, fused, Some(learnt)))
+    }
+
+    /// The sources with their weights, the first with 1.
+    fn weighted<'s>(&self, sources: &'s Sources) -> Vec<FusionSource<'s>> {
+        let weights = std::iter::once(1.0).chain(self.further.iter().map(Further::weight));
+        let source = |(values, weight): (&'s Array2<f32>, f32)| FusionSource {
+            embeddings: values.view(),
+            weight,
+        };
+        sources.values.iter().zip(weights).map(source).collect()
+    }
+
+    /// The validation gain at each weight of the grid.
+    fn trials(
+        &self,
+        sources: &[FusionSource<'_>],
+        interactions: &Interactions,
+        dim: usize,
+        console: &Console,
+    ) -> anyhow::Result<Vec<Trial>> {
+        let histories = interactions.before_test();
+        let shape = (self.window, self.rank);
+        let bar = progress::bar(console, "weights tried", WeightSearch::GRID.len());
+        let search = WeightSearch::new(sources, &histories, shape, dim, self.seed);
+        let trials = search.and_then(|search| {
+            let trial = |weight| search.try_weight(weight).inspect(|_| bar.inc(1));
+            WeightSearch::GRID.into_iter().map(trial).collect()
+        });
+        trials.context(
+            "--weight auto learns from a user's events but the last three, and is tested on the \
+             last but one; where users have fewer, give a --weight",
+        )
     }
 }
 
@@ -338,16 +353,6 @@ impl Learnt {
         }
         manifest.results = json!({ "weight": self.weight, "trials": self.trials });
     }
-}
-
-fn run(search: &WeightSearch<'_>, console: &Console) -> rq_vae::Result<Vec<Trial>> {
-    let bar = progress::bar(console, "weights tried", WeightSearch::GRID.len());
-    let trial = |weight| {
-        let trial = search.try_weight(weight);
-        bar.inc(1);
-        trial
-    };
-    WeightSearch::GRID.into_iter().map(trial).collect()
 }
 
 /// The weight with the greatest gain, the least of equals.

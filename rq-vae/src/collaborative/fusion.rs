@@ -109,7 +109,7 @@ impl Fusion {
         let ridge = fit(&text, vectors);
         let guess = product(text.rows.view(), &ridge.weights, &ridge.intercept);
         let expected = Block::standard(blend(vectors, guess).view(), weight);
-        let all = concatenate![Axis(1), text.rows, expected.rows];
+        let all = side_by_side(&[text.rows.view(), expected.rows.view()]);
         let PrincipalAxes { axes, explained } = PrincipalAxes::of(all.view(), dim);
         let fused = product(all.view(), &axes, &Array1::zeros(axes.nrows()));
 
@@ -141,7 +141,7 @@ impl Fusion {
             let what = "items of a source to fuse (the first has others)";
             expect(what, source.nrows(), sources[0].nrows())?;
         }
-        let all = concatenate(Axis(1), sources).expect("numbers of items were compared");
+        let all = side_by_side(sources);
         let centred = standardize(all.view(), &self.mean, 1.0);
         Ok(product(centred.view(), &self.map, &self.bias))
     }
@@ -265,7 +265,7 @@ impl Block {
         };
         let rows: Vec<_> = blocks.iter().map(|block| block.rows.view()).collect();
         Self {
-            rows: concatenate(Axis(1), &rows).expect("numbers of items were compared"),
+            rows: side_by_side(&rows),
             mean: views(|block| &block.mean),
             factors: views(|block| &block.factors),
         }
@@ -293,6 +293,12 @@ fn blend(vectors: &CollaborativeVectors, mut guess: Array2<f32>) -> Array2<f32> 
         row.scaled_add(events / (events + GUESS), &own);
     }
     guess
+}
+
+/// The columns of all blocks, row-major.
+fn side_by_side(blocks: &[ArrayView2<'_, f32>]) -> Array2<f32> {
+    let all = concatenate(Axis(1), blocks).expect("numbers of items were compared");
+    all.as_standard_layout().into_owned()
 }
 
 /// `x map^T + bias`, each row by itself.

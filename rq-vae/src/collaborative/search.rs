@@ -11,8 +11,8 @@ use crate::{BEAMS, Encoder, LatentDistances, Preset, Result, RqVaeParams};
 /// search predicts: vectors are learnt without it, fused at each weight of a grid, quantized by
 /// residual k-means of 4 levels x 256 codes, assigned, and measured by [`HeldOutGain`].
 #[derive(Debug)]
-pub struct WeightSearch<'a> {
-    sources: &'a [FusionSource<'a>],
+pub struct WeightSearch<'a, 's> {
+    sources: &'a [FusionSource<'s>],
     histories: &'a [&'a [ItemId]],
     vectors: CollaborativeVectors,
     dim: usize,
@@ -28,7 +28,7 @@ pub struct Trial {
     pub bits: f64,
 }
 
-impl<'a> WeightSearch<'a> {
+impl<'a, 's> WeightSearch<'a, 's> {
     /// The weights that are tried unless others are asked for. At 0 the histories count for
     /// nothing.
     pub const GRID: [f32; 7] = [0.0, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0];
@@ -40,7 +40,7 @@ impl<'a> WeightSearch<'a> {
     ///
     /// Those of [`CollaborativeVectors::learn`].
     pub fn new(
-        sources: &'a [FusionSource<'a>],
+        sources: &'a [FusionSource<'s>],
         histories: &'a [&'a [ItemId]],
         (window, rank): (usize, usize),
         dim: usize,
