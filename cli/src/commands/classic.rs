@@ -47,7 +47,7 @@ pub(crate) struct Classic {
     /// Items meet if they are at most so many places apart in a history, with `collaborative`
     #[arg(long, value_name = "N", default_value_t = 3)]
     window: usize,
-    /// Words after which a title is cut
+    /// Words after which a title is cut, and categories after which their path is
     #[arg(long, value_name = "N", default_value_t = 12)]
     length: usize,
     /// Seed of all draws
@@ -177,9 +177,9 @@ impl Classic {
             Method::Hybrid if interactions.is_some() => {
                 self.clustered(&histories()?, items, Ending::Number)?
             }
-            Method::Hybrid => ClassicIds::semantic(&categories(catalogue)?, Ending::Number)?,
+            Method::Hybrid => ClassicIds::semantic(&self.categories(catalogue)?, Ending::Number)?,
             Method::Semantic => {
-                ClassicIds::semantic(&categories(catalogue)?, Ending::Counter(codes))?
+                ClassicIds::semantic(&self.categories(catalogue)?, Ending::Counter(codes))?
             }
         })
     }
@@ -198,6 +198,19 @@ impl Classic {
         };
         Ok(ClassicIds::collaborative(&graph, &clustering, ending)?)
     }
+
+    /// The first categories of each item. They are read as one text, in which commas part them.
+    fn categories<'c>(&self, catalogue: &'c Catalogue) -> anyhow::Result<Vec<Vec<&'c str>>> {
+        let split = |text: &'c str| -> Vec<&'c str> {
+            let names = text.split(',').map(str::trim);
+            let names = names.filter(|name| !name.is_empty());
+            names.take(self.length).collect()
+        };
+        Ok(texts(catalogue, "categories")?
+            .into_iter()
+            .map(split)
+            .collect())
+    }
 }
 
 /// A field of each item, empty where it has none.
@@ -210,18 +223,6 @@ fn texts<'c>(catalogue: &'c Catalogue, field: &str) -> anyhow::Result<Vec<&'c st
     let items = (0..catalogue.len() as u32).map(ItemId);
     Ok(items
         .map(|item| catalogue.text(item, field).unwrap_or_default())
-        .collect())
-}
-
-/// The categories of each item. They are read as one text, in which commas part them.
-fn categories(catalogue: &Catalogue) -> anyhow::Result<Vec<Vec<&str>>> {
-    fn split(text: &str) -> Vec<&str> {
-        let names = text.split(',').map(str::trim);
-        names.filter(|name| !name.is_empty()).collect()
-    }
-    Ok(texts(catalogue, "categories")?
-        .into_iter()
-        .map(split)
         .collect())
 }
 
