@@ -86,7 +86,7 @@ fn what_does_not_fit_is_told_with_both_numbers() {
         ),
         (
             "index emb.npy --model small --out other",
-            "120 items do not fit 64 paths (4 x 4 x 4, 1 item(s) a path)",
+            "120 items do not fit the 64 free slots of 64 (4 x 4 x 4, 1 item(s) a path",
         ),
     ] {
         let message = desk.fails(1, arguments);

@@ -10,6 +10,8 @@ pub struct Draft<'a> {
     space: CodeSpace,
     paths: CodeMatrix,
     costs: Vec<f32>,
+    /// Empty where all weigh the same.
+    weights: Vec<u32>,
     distances: &'a dyn Distances,
 }
 
@@ -67,8 +69,40 @@ impl<'a> Draft<'a> {
             space,
             paths,
             costs,
+            weights: Vec::new(),
             distances,
         })
+    }
+
+    /// The same draft, in which a move of item `i` counts as `weights[i]` moves, from 1 to
+    /// [`Draft::MAX_WEIGHT`] (others are cut to that).
+    ///
+    /// Of items that collide, those of the greatest weight keep their native path: best sellers,
+    /// or items whose IDs a model has learnt. That costs no move: wherever fewer items stayed on
+    /// a path than it has room for, one more could stay, at a weight less.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`] if there is not one weight an item.
+    pub fn weighted(mut self, weights: Vec<u32>) -> Result<Self> {
+        if weights.len() != self.paths.len() {
+            return Err(Error::Shape {
+                what: "weights of the draft",
+                got: weights.len(),
+                expected: self.paths.len(),
+            });
+        }
+        self.weights = weights;
+        Ok(self)
+    }
+
+    /// The greatest weight of an item: sums over all items stay exact.
+    pub const MAX_WEIGHT: u32 = 1 << 30;
+
+    /// What a move of an item counts.
+    pub(crate) fn weight(&self, item: ItemId) -> u32 {
+        let weight = self.weights.get(item.index());
+        weight.map_or(1, |&weight| weight.clamp(1, Self::MAX_WEIGHT))
     }
 
     /// The code space of all paths.

@@ -49,14 +49,21 @@ pub enum Error {
 
     /// More items than the code space can name.
     #[error(
-        "{items} items do not fit {capacity} paths ({sizes}, {per_path} item(s) a path); \
-         use more levels, more codes a level, or a higher capacity"
+        "{items} items do not fit the {open} free slots of {capacity} ({sizes}, {per_path} item(s) \
+         a path; {taken} are taken, {reserved} held in reserve); use more levels, more codes a \
+         level, a higher capacity or a smaller reserve"
     )]
     OverCapacity {
         /// Items of the catalogue.
         items: usize,
-        /// Product of the codebook sizes times the items allowed on a path.
+        /// Slots that are neither taken nor held in reserve.
+        open: u128,
+        /// All slots: product of the codebook sizes times the items allowed on a path.
         capacity: u128,
+        /// Slots that others hold.
+        taken: usize,
+        /// Slots held in reserve.
+        reserved: u128,
         /// The sizes, as `256 x 256`.
         sizes: String,
         /// Items allowed on one path.
@@ -92,6 +99,10 @@ pub enum Error {
         /// Rounds that were run.
         rounds: usize,
     },
+
+    /// A reserve that is no share.
+    #[error("got {0:?} to hold in reserve, expected a share from 0 to below 1, as 0.05 or 5%")]
+    Reserve(String),
 
     /// A quantizer that breaks its promise to offer so many paths.
     #[error(

@@ -25,8 +25,8 @@ mod statistics;
 mod token;
 
 pub use assign::{
-    Assigner, Assignment, Certificate, Objective, OptimalAssigner, Scope, SinkhornAssigner, Stage,
-    SuffixAssigner,
+    Assigner, Assignment, Certificate, Objective, OptimalAssigner, Overfull, Reserve, Scope,
+    SinkhornAssigner, Stage, SuffixAssigner,
 };
 pub use code::{Code, CodeSpace, SemanticId};
 pub use codes::CodeMatrix;

@@ -9,8 +9,8 @@ use geometry::Geometry;
 use proptest::prelude::*;
 use semantic_id::{
     Assigner, Assignment, Certificate, Code, CodeMatrix, CodeSpace, Distances, Draft, Error,
-    ItemId, ItemKeys, Objective, OptimalAssigner, Scope, SemanticId, SinkhornAssigner, Stage,
-    SuffixAssigner,
+    ItemId, ItemKeys, Objective, OptimalAssigner, Reserve, Scope, SemanticId, SinkhornAssigner,
+    Stage, SuffixAssigner,
 };
 
 /// Codes at 0, 1, 2, ... on a line, items where they like.
@@ -39,6 +39,7 @@ fn assigner(capacity: u32, scope: Scope, objective: Objective) -> OptimalAssigne
         capacity: NonZeroU32::new(capacity).expect("capacities of these tests are positive"),
         scope,
         objective,
+        reserve: Reserve::NONE,
     }
 }
 
@@ -142,11 +143,53 @@ fn more_items_than_paths_is_an_error_that_names_both() {
     let refused = OptimalAssigner::default().assign(&draft, &numbered(&draft));
     let message = refused.unwrap_err().to_string();
     assert!(
-        message.contains("7 items") && message.contains("6 paths"),
+        message.contains("7 items") && message.contains("of 6 "),
         "{message}"
     );
     let rules = assigner(2, Scope::Prefix, Objective::Distance);
     rules.assign(&draft, &numbered(&draft)).unwrap();
+}
+
+#[test]
+fn new_items_go_round_a_full_prefix_and_it_is_named() {
+    // Two tens of three ones; 00 to 02 are taken, and so is 11.
+    let geometry = ruler(2, 3, &[1.0, 11.0]);
+    let draft = geometry.draft();
+    let taken = [[0, 0], [0, 1], [0, 2], [1, 1]].as_flattened();
+    let taken = CodeMatrix::new(taken.iter().map(|&code| Code(code)).collect(), 2).unwrap();
+    let assign = |geometry: &Geometry| {
+        let draft = geometry.draft();
+        OptimalAssigner::default().assign_beside(&taken, &draft, &numbered(&draft))
+    };
+    let assignment = assign(&geometry).unwrap();
+    assert_eq!(codes(&assignment), [[1, 2], [1, 0]]);
+    let full = &assignment.overfull()[0];
+    assert_eq!(
+        (&full.prefix[..], full.items, full.room),
+        (&[Code(0)][..], 1, 0)
+    );
+    assert_eq!(
+        (proof(&assignment).moves_bound, draft.paths().len()),
+        (2, 2)
+    );
+
+    let refused = assign(&ruler(2, 3, &[1.0, 1.0, 11.0])).unwrap_err();
+    let message = refused.to_string();
+    assert!(
+        message.starts_with("3 items do not fit the 2 free slots of 6 "),
+        "{message}"
+    );
+}
+
+#[test]
+fn the_heaviest_of_colliding_items_stays() {
+    let geometry = line(5, &[0.9, 1.0, 1.1, 1.2, 3.0]);
+    let draft = geometry.draft().weighted(vec![1, 1, 1, 7, 1]).unwrap();
+    let assignment = OptimalAssigner::default()
+        .assign(&draft, &numbered(&draft))
+        .unwrap();
+    assert_eq!(codes(&assignment)[3], [1]);
+    assert_eq!(assignment.moved(), 3);
 }
 
 #[test]
@@ -352,6 +395,16 @@ fn rules() -> impl Strategy<Value = OptimalAssigner> {
         .prop_map(|(capacity, scope, objective)| assigner(capacity, scope, objective))
 }
 
+/// Some paths of a space, none more often than `capacity`.
+fn some_paths(space: &CodeSpace, capacity: u32, picks: &[prop::sample::Index]) -> CodeMatrix {
+    let all = vec![all_paths(space); capacity as usize].concat();
+    let mut rows: Vec<usize> = picks.iter().map(|pick| pick.index(all.len())).collect();
+    rows.sort_unstable();
+    rows.dedup();
+    let codes = rows.iter().flat_map(|&row| all[row].clone()).collect();
+    CodeMatrix::new(codes, space.levels()).expect("whole rows")
+}
+
 fn fits(draft: &Draft, rules: &OptimalAssigner) -> bool {
     let capacity = draft.space().capacity() * u128::from(rules.capacity.get());
     draft.paths().len() as u128 <= capacity
@@ -367,11 +420,22 @@ fn all_paths(space: &CodeSpace) -> Vec<Vec<Code>> {
     })
 }
 
-/// The best (moves, distance) of some items by trying everything, moves counted or not.
+/// The best (moves, distance) of some items by trying everything.
 struct BruteForce<'a> {
     draft: &'a Draft<'a>,
     capacity: usize,
-    counts_moves: bool,
+    /// What a move of an item counts.
+    weight: &'a dyn Fn(ItemId) -> usize,
+    /// Items that a prefix has room for.
+    room: usize,
+}
+
+/// How many items hold each path, and each prefix.
+type Held = HashMap<Vec<Code>, usize>;
+
+fn hold(held: &mut Held, path: &[Code]) {
+    *held.entry(path.to_vec()).or_default() += 1;
+    *held.entry(path[..path.len() - 1].to_vec()).or_default() += 1;
 }
 
 impl BruteForce<'_> {
@@ -379,7 +443,7 @@ impl BruteForce<'_> {
         &self,
         items: &[ItemId],
         options: &dyn Fn(ItemId) -> Vec<Vec<Code>>,
-        taken: &mut HashMap<Vec<Code>, usize>,
+        held: &mut Held,
     ) -> Option<(usize, f64)> {
         let Some((&item, rest)) = items.split_first() else {
             return Some((0, 0.0));
@@ -387,32 +451,53 @@ impl BruteForce<'_> {
         let native = self.draft.paths().row(item);
         let mut best: Option<(usize, f64)> = None;
         for path in options(item) {
-            if taken.get(&path).copied().unwrap_or(0) == self.capacity {
+            let (_, prefix) = path.split_last().expect("a path has a code");
+            let of = |path: &[Code]| held.get(path).copied().unwrap_or(0);
+            if of(&path) >= self.capacity || of(prefix) >= self.room {
                 continue;
             }
-            *taken.entry(path.clone()).or_default() += 1;
-            if let Some((moves, distance)) = self.best(rest, options, taken) {
-                let moves = moves + usize::from(self.counts_moves && path != native);
+            hold(held, &path);
+            if let Some((moves, distance)) = self.best(rest, options, held) {
+                let own = if path == native {
+                    0
+                } else {
+                    (self.weight)(item)
+                };
+                let moves = moves + own;
                 let distance = distance + f64::from(self.draft.distances().path(item, &path));
                 if best.is_none_or(|best| (moves, distance) < best) {
                     best = Some((moves, distance));
                 }
             }
-            *taken.get_mut(&path).expect("just entered") -= 1;
+            for held_by in [&path[..], prefix] {
+                *held.get_mut(held_by).expect("just entered") -= 1;
+            }
         }
         best
     }
 }
 
-/// Holds an assignment to the definition of its stages, each solved by brute force.
-fn check_optimal(draft: &Draft, rules: &OptimalAssigner, assignment: &Assignment) {
-    let counts_moves = rules.objective == Objective::MovesThenDistance;
+/// Holds an assignment beside others to the definition of its stages, each solved by brute force.
+fn check_optimal(
+    draft: &Draft,
+    rules: &OptimalAssigner,
+    taken: &CodeMatrix,
+    weight: &dyn Fn(ItemId) -> usize,
+    assignment: &Assignment,
+) {
+    let weight = |item| match rules.objective {
+        Objective::MovesThenDistance => weight(item),
+        Objective::Distance => 0,
+    };
     let capacity = rules.capacity.get() as usize;
     let force = BruteForce {
         draft,
         capacity,
-        counts_moves,
+        weight: &weight,
+        room: usize::MAX,
     };
+    let mut held = Held::new();
+    taken.rows().for_each(|path| hold(&mut held, path));
     let last = draft.space().levels() - 1;
     let mut prefixes: HashMap<&[Code], Vec<ItemId>> = HashMap::new();
     for item in (0..draft.paths().len() as u32).map(ItemId) {
@@ -422,12 +507,14 @@ fn check_optimal(draft: &Draft, rules: &OptimalAssigner, assignment: &Assignment
             .push(item);
     }
     let everywhere = all_paths(draft.space());
-    let (mut together, mut taken) = (Vec::new(), HashMap::new());
+    let mut together = Vec::new();
     let compare = |items: &[ItemId], best: (usize, f64)| {
         let (mut moves, mut distance) = (0, 0.0);
         for &item in items {
             let path = assignment.paths().row(item);
-            moves += usize::from(counts_moves && path != draft.paths().row(item));
+            if path != draft.paths().row(item) {
+                moves += weight(item);
+            }
             distance += f64::from(draft.distances().path(item, path));
         }
         assert_eq!(moves, best.0);
@@ -438,7 +525,8 @@ fn check_optimal(draft: &Draft, rules: &OptimalAssigner, assignment: &Assignment
         );
     };
     for (prefix, items) in prefixes {
-        if rules.scope == Scope::Global || items.len() > capacity * draft.space().size(last) {
+        let room = capacity * draft.space().size(last) - held.get(prefix).copied().unwrap_or(0);
+        if rules.scope == Scope::Global || items.len() > room {
             together.extend(items);
             continue;
         }
@@ -451,17 +539,13 @@ fn check_optimal(draft: &Draft, rules: &OptimalAssigner, assignment: &Assignment
         };
         compare(
             &items,
-            force
-                .best(&items, &own, &mut HashMap::new())
-                .expect("items fit"),
+            force.best(&items, &own, &mut held).expect("items fit"),
         );
         for item in items {
-            *taken
-                .entry(assignment.paths().row(item).to_vec())
-                .or_default() += 1;
+            hold(&mut held, assignment.paths().row(item));
         }
     }
-    let best = force.best(&together, &|_| everywhere.clone(), &mut taken);
+    let best = force.best(&together, &|_| everywhere.clone(), &mut held);
     compare(&together, best.expect("items fit"));
 }
 
@@ -473,8 +557,82 @@ proptest! {
         let draft = geometry.draft();
         prop_assume!(fits(&draft, &rules));
         let assignment = rules.assign(&draft, &numbered(&draft)).unwrap();
-        check_optimal(&draft, &rules, &assignment);
+        let none = some_paths(draft.space(), 1, &[]);
+        check_optimal(&draft, &rules, &none, &|_| 1, &assignment);
         prop_assert!(proof(&assignment).optimal);
+    }
+
+    #[test]
+    fn beside_taken_paths_as_well(
+        geometry in small(),
+        rules in rules(),
+        picks in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+        weights in prop::collection::vec(1u32..5, 6),
+    ) {
+        let draft = geometry.draft();
+        let taken = some_paths(draft.space(), rules.capacity.get(), &picks);
+        let free = draft.space().capacity() * u128::from(rules.capacity.get()) - taken.len() as u128;
+        let plain = rules.assign_beside(&taken, &draft, &numbered(&draft));
+        if draft.paths().len() as u128 > free {
+            let full = matches!(plain, Err(Error::OverCapacity { .. }));
+            prop_assert!(full);
+            return Ok(());
+        }
+        let plain = plain.unwrap();
+        check_optimal(&draft, &rules, &taken, &|_| 1, &plain);
+        prop_assert!(proof(&plain).optimal);
+        if rules.objective == Objective::MovesThenDistance {
+            prop_assert_eq!(proof(&plain).moves, proof(&plain).moves_bound);
+        }
+
+        // Weights say which items stay, not how many.
+        let weights = weights[..geometry.items()].to_vec();
+        let weighed = geometry.draft().weighted(weights.clone()).unwrap();
+        let heavy = rules.assign_beside(&taken, &weighed, &numbered(&draft)).unwrap();
+        let weight = |item: ItemId| weights[item.index()] as usize;
+        check_optimal(&weighed, &rules, &taken, &weight, &heavy);
+        prop_assert_eq!(proof(&heavy).moves, proof(&plain).moves);
+    }
+
+    #[test]
+    fn every_prefix_keeps_its_reserve_at_no_move_more_than_it_must(
+        geometry in small(),
+        rules in rules(),
+        percent in 1u32..60,
+        picks in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+    ) {
+        let reserve = Reserve::new(f64::from(percent) / 100.0).unwrap();
+        let rules = OptimalAssigner { reserve, ..rules };
+        let draft = geometry.draft();
+        let last = draft.space().levels() - 1;
+        let capacity = rules.capacity.get() as usize;
+        let slots = draft.space().size(last) * capacity;
+        let room = slots - reserve.of(slots as u128) as usize;
+        let taken = some_paths(draft.space(), rules.capacity.get(), &picks);
+        let mut held = Held::new();
+        taken.rows().for_each(|path| hold(&mut held, path));
+        let force = BruteForce { draft: &draft, capacity, weight: &|_| 1, room };
+        let items: Vec<ItemId> = (0..geometry.items() as u32).map(ItemId).collect();
+        let best = force.best(&items, &|_| all_paths(draft.space()), &mut held);
+        let assignment = match (best, rules.assign_beside(&taken, &draft, &numbered(&draft))) {
+            (Some((moves, _)), Ok(assignment)) => {
+                if rules.objective == Objective::MovesThenDistance {
+                    prop_assert_eq!(proof(&assignment).moves, moves);
+                }
+                assignment
+            }
+            (best, refused) => {
+                let full = matches!(refused, Err(Error::OverCapacity { .. }));
+                prop_assert!(best.is_none() && full);
+                return Ok(());
+            }
+        };
+        let before = held.clone();
+        assignment.paths().rows().for_each(|path| hold(&mut held, path));
+        for (path, items) in &held {
+            let most = if path.len() == last { room } else { capacity };
+            prop_assert!(*items <= most.max(before.get(path).copied().unwrap_or(0)), "{path:?}");
+        }
     }
 
     #[test]

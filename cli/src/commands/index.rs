@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use rq_vae::{BEAMS, Encoder, LeastSquares};
 use semantic_id::{
     Assigner, Assignment, Certificate, CodeMatrix, Draft, IndexInfo, ItemIndex, Manifest,
-    Objective, OptimalAssigner, Scope, SinkhornAssigner, SuffixAssigner, TokenFormat,
+    Objective, OptimalAssigner, Reserve, Scope, SinkhornAssigner, SuffixAssigner, TokenFormat,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -261,6 +261,7 @@ impl Index {
                 ObjectiveName::Moves => Objective::MovesThenDistance,
                 ObjectiveName::Distance => Objective::Distance,
             },
+            reserve: Reserve::NONE,
         };
         let is_optimal = matches!(self.assigner, AssignerName::Optimal);
         if !is_optimal && optimal != OptimalAssigner::default() {

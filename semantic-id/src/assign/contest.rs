@@ -1,6 +1,7 @@
 use indexmap::IndexSet;
 use rayon::prelude::*;
 
+use super::closed::{Closed, Slots};
 use super::flow::{Edge, Fare, Plan, Row, Transport};
 use super::optimal::{OptimalAssigner, Prefix};
 use super::options::{Elsewhere, FIRST_OPTIONS, Inquiry, Options, Scratch, WORTHWHILE};
@@ -14,10 +15,11 @@ const AT_ONCE: usize = 1024;
 
 /// Items that compete for paths: one transportation problem, and the options listed so far.
 ///
-/// Where moves are counted, only the members of colliding paths take part. In an assignment
-/// with the fewest moves, `capacity` of them keep the path, or one move too many was made;
-/// and no foreign item enters a path that is full of natives, as it would drive one out. So
-/// all other items stay, and the members choose among their path and the paths with room.
+/// Where moves are counted, only the natives of paths take part that have no room for all of
+/// them. In an assignment with the fewest moves, as many as there is room for keep the path, or
+/// one move too many was made; and no foreign item enters a path that is full of natives, as it
+/// would drive one out. So all other items stay, and those natives choose among their path and
+/// the paths with room. None of this changes if moves are weighed: see [`Draft::weighted`].
 ///
 /// Options are listed lazily, nearest first. A list is long enough once the dual of its item
 /// does not exceed what the next option would cost (the pricing step of column generation),
@@ -25,8 +27,8 @@ const AT_ONCE: usize = 1024;
 pub(super) struct Contest<'a> {
     rules: &'a OptimalAssigner,
     draft: &'a Draft<'a>,
-    /// By prefix: the last-level codes that natives hold whatever happens, and how many do.
-    residents: Vec<Vec<(Code, u32)>>,
+    /// By prefix: the slots that natives hold whatever happens, and those that are closed.
+    residents: Vec<Slots>,
     /// What the rows stand for.
     classes: Vec<Class>,
     rows: Vec<Row>,
@@ -34,6 +36,8 @@ pub(super) struct Contest<'a> {
     columns: IndexSet<Box<[Code]>>,
     capacities: Vec<u32>,
     elsewhere: Option<Elsewhere<'a>>,
+    /// Natives beyond the room of their path.
+    excess: usize,
 }
 
 /// Identical items of one path, by key.
@@ -54,6 +58,8 @@ pub(super) struct Settled {
     pub(super) slack: f64,
     /// The longest list of candidates.
     pub(super) candidates: usize,
+    /// Items that could not stay, whatever the others did.
+    pub(super) excess: usize,
 }
 
 impl Settled {
@@ -69,6 +75,7 @@ impl<'a> Contest<'a> {
         rules: &'a OptimalAssigner,
         draft: &'a Draft<'a>,
         prefixes: &[Prefix<'a>],
+        closed: &Closed<'_>,
         elsewhere: Option<Elsewhere<'a>>,
     ) -> Self {
         let mut contest = Self {
@@ -80,19 +87,29 @@ impl<'a> Contest<'a> {
             columns: IndexSet::new(),
             capacities: Vec::new(),
             elsewhere,
+            excess: 0,
         };
         let paths = draft.paths();
         for prefix in prefixes {
+            let (_, codes) = paths
+                .row(prefix[0])
+                .split_last()
+                .expect("a path has a code");
+            let closed = closed.below(codes);
             let mut residents = Vec::new();
             for natives in prefix.chunk_by(|&a, &b| paths.row(a) == paths.row(b)) {
-                if natives.len() > rules.capacity() || !rules.counts_moves() {
-                    contest.enter(natives);
+                let path = paths.row(natives[0]);
+                let code = path[path.len() - 1];
+                let room = room(rules.capacity.get(), &closed, code);
+                contest.excess += natives.len().saturating_sub(room as usize);
+                if natives.len() > room as usize || !rules.counts_moves() {
+                    contest.enter(natives, room);
                 }
                 if rules.counts_moves() {
-                    let path = paths.row(natives[0]);
-                    residents.push((path[path.len() - 1], natives.len() as u32));
+                    residents.push((code, natives.len() as u32));
                 }
             }
+            residents.extend(closed);
             contest.residents.push(residents);
         }
         contest
@@ -103,9 +120,9 @@ impl<'a> Contest<'a> {
     }
 
     /// Adds the natives of one path, a row for each class of identical ones.
-    fn enter(&mut self, natives: &[ItemId]) {
+    fn enter(&mut self, natives: &[ItemId], room: u32) {
         let native = self.draft.paths().row(natives[0]);
-        let column = self.column(native.into(), self.rules.capacity.get());
+        let column = self.column(native.into(), room);
         let first = self.classes.len();
         for &item in natives {
             // Twins are mostly neighbours, and a missed one costs time only: a look at the
@@ -122,7 +139,7 @@ impl<'a> Contest<'a> {
         }
         for class in &self.classes[first..] {
             let fare = Fare {
-                moves: false,
+                moves: 0,
                 distance: self.draft.costs()[class.items[0].index()],
             };
             self.rows.push(Row {
@@ -210,7 +227,10 @@ impl<'a> Contest<'a> {
 
     /// Replaces all edges of a row but the first, which leads to the native path.
     fn set_options(&mut self, row: usize, options: Options) {
-        let moves = self.rules.counts_moves();
+        let moves = match self.rules.counts_moves() {
+            true => self.draft.weight(self.classes[row].items[0]),
+            false => 0,
+        };
         let fare = |distance| Fare { moves, distance };
         let mut edges = vec![self.rows[row].edges[0]];
         for choice in options.paths {
@@ -244,6 +264,7 @@ impl<'a> Contest<'a> {
             added_distance: 0.0,
             slack: problem.slack(plan),
             candidates: 0,
+            excess: self.excess,
         };
         for (row, (class, content)) in self.classes.iter().zip(&self.rows).enumerate() {
             let mut choices = plan.choices(row).to_vec();
@@ -267,8 +288,16 @@ impl<'a> Contest<'a> {
     }
 }
 
-/// Whether two items of one path are the same point.
+/// How many items a path has room for, given the closed slots of its prefix.
+fn room(capacity: u32, closed: &[(Code, u32)], last: Code) -> u32 {
+    let closed = closed.iter().filter(|(code, _)| *code == last);
+    closed.fold(capacity, |room, (_, slots)| room.saturating_sub(*slots))
+}
+
+/// Whether two items of one path are the same point, and count the same.
 fn identical(draft: &Draft, a: ItemId, b: ItemId) -> bool {
     let costs = draft.costs();
-    costs[a.index()] == costs[b.index()] && draft.distances().identical(a, b)
+    costs[a.index()] == costs[b.index()]
+        && draft.weight(a) == draft.weight(b)
+        && draft.distances().identical(a, b)
 }

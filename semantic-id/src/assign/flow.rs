@@ -36,8 +36,8 @@ use super::cost::{Cost, Scale};
 /// What one item pays for a path.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fare {
-    /// Whether the item is counted as moved.
-    pub(crate) moves: bool,
+    /// What the move counts; 0 if it is none.
+    pub(crate) moves: u32,
     pub(crate) distance: f32,
 }
 
@@ -426,7 +426,10 @@ mod tests {
     fn row(supply: u32, edges: &[(u32, bool, f32)]) -> Row {
         let edge = |&(column, moves, distance): &(u32, bool, f32)| Edge {
             column,
-            fare: Fare { moves, distance },
+            fare: Fare {
+                moves: moves.into(),
+                distance,
+            },
         };
         let mut edges: Vec<Edge> = edges.iter().map(edge).collect();
         edges[1..].sort_by(|a, b| {
@@ -485,7 +488,7 @@ mod tests {
     fn a_dear_choice_asks_for_unlisted_edges() {
         let mut rows = [row(2, &[(0, false, 1.0), (1, false, 5.0)])];
         let beyond = |distance| {
-            let moves = false;
+            let moves = 0;
             Some(Fare { moves, distance })
         };
         for (distance, unproven) in [(4.0, vec![0]), (5.0, vec![])] {

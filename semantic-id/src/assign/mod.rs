@@ -1,22 +1,26 @@
 //! From a draft, whose paths collide, to an assignment, whose paths do not.
 
 mod certificate;
+mod closed;
 mod contest;
 mod cost;
 mod flow;
 mod optimal;
 mod options;
+mod reserve;
 mod sinkhorn;
 mod suffix;
 
 use rayon::prelude::*;
+use serde::Serialize;
 
 pub use certificate::{Certificate, Objective, Scope, Stage};
 pub use optimal::OptimalAssigner;
+pub use reserve::Reserve;
 pub use sinkhorn::SinkhornAssigner;
 pub use suffix::SuffixAssigner;
 
-use crate::{Code, CodeMatrix, CodeSpace, Draft, Error, ItemId, ItemKeys, Result};
+use crate::{Code, CodeMatrix, CodeSpace, Draft, Error, ItemId, ItemKeys, Result, SemanticId};
 
 /// Gives every item of a draft a path.
 ///
@@ -51,6 +55,18 @@ pub struct Assignment {
     moved: usize,
     added_distance: f64,
     certificate: Option<Certificate>,
+    overfull: Vec<Overfull>,
+}
+
+/// A prefix, the first `L - 1` codes of a path, that could not hold all items that wanted it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Overfull {
+    /// Its codes.
+    pub prefix: SemanticId,
+    /// Items whose native path is in it.
+    pub items: usize,
+    /// Items that it had room for: slots that were neither taken nor in reserve.
+    pub room: usize,
 }
 
 impl Assignment {
@@ -82,6 +98,7 @@ impl Assignment {
             moved: 0,
             added_distance: 0.0,
             certificate: None,
+            overfull: Vec::new(),
         })
     }
 
@@ -127,6 +144,12 @@ impl Assignment {
     /// How good the assignment is, where the assigner proves anything.
     pub fn certificate(&self) -> Option<&Certificate> {
         self.certificate.as_ref()
+    }
+
+    /// The prefixes from which items had to leave, as the assigner reports them; those that
+    /// lacked the most room first.
+    pub fn overfull(&self) -> &[Overfull] {
+        &self.overfull
     }
 }
 

@@ -1,6 +1,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::check_distances;
+use super::closed::Closed;
 use crate::{Code, CodeMatrix, Draft, Error, ItemId, Result, SemanticId};
 
 /// How many options an item is given at first, of each kind.
@@ -26,7 +27,8 @@ pub(super) struct Choice {
 /// The paths outside an item's own prefix.
 pub(super) struct Elsewhere<'a> {
     /// Items that stay on a path.
-    taken: HashMap<&'a [Code], u32>,
+    held: HashMap<&'a [Code], u32>,
+    closed: &'a Closed<'a>,
     /// Candidates to begin with: about `FIRST_OPTIONS` of them have room.
     pub(super) first: usize,
     /// Candidates beyond which no item needs more.
@@ -40,21 +42,32 @@ impl<'a> Elsewhere<'a> {
         capacity: u32,
         paths: &'a CodeMatrix,
         items: impl Iterator<Item = &'a ItemId>,
+        closed: &'a Closed<'a>,
     ) -> Self {
-        let mut taken = HashMap::new();
+        let mut held = HashMap::new();
         for item in items {
-            *taken.entry(paths.row(*item)).or_default() += 1;
+            *held.entry(paths.row(*item)).or_default() += 1;
         }
-        // A path without room is held by another item: among N paths, there is one with room.
+        // A path without room is held or closed: among more than those, there is one with room.
         let all = usize::try_from(draft.space().capacity()).unwrap_or(usize::MAX);
-        let enough = all.min(FIRST_OPTIONS.max(paths.len()));
+        let enough = all.min(FIRST_OPTIONS.max(closed.among(paths.len(), all)));
         let load = paths.len() as f64 / draft.space().capacity() as f64 / f64::from(capacity);
-        let first = (FIRST_OPTIONS as f64 / (1.0 - load)) as usize;
+        let load = load + closed.load(draft.space());
+        let first = (FIRST_OPTIONS as f64 / (1.0 - load).max(0.0)) as usize;
         Self {
-            taken,
+            held,
+            closed,
             first: first.clamp(FIRST_OPTIONS, WORTHWHILE).min(enough),
             enough,
         }
+    }
+
+    /// What is left of the room of a path.
+    fn room(&self, path: &[Code], capacity: u32) -> u32 {
+        let held = self.held.get(path).copied().unwrap_or(0);
+        capacity
+            .saturating_sub(held)
+            .saturating_sub(self.closed.on(path))
     }
 }
 
@@ -77,7 +90,7 @@ pub(super) struct Scratch {
 
 impl Inquiry<'_> {
     /// The nearest last-level codes of the item's own prefix that have room beside their
-    /// `residents`, the native code excepted.
+    /// `residents` (and slots that are closed), the native code excepted.
     pub(super) fn at_home(
         &self,
         residents: &[(Code, u32)],
@@ -129,8 +142,7 @@ impl Inquiry<'_> {
         options
             .paths
             .extend(candidates.into_iter().filter_map(|mut choice| {
-                let taken = elsewhere.taken.get(&*choice.path).copied().unwrap_or(0);
-                choice.room = choice.room.saturating_sub(taken);
+                choice.room = elsewhere.room(&choice.path, self.capacity);
                 (choice.room > 0 && !choice.path.starts_with(prefix)).then_some(choice)
             }));
         Ok(())
