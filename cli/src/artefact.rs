@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use rq_vae::{Embeddings, Encoder, parquet_to_npy};
 use semantic_id::interchange::{Table, csv, index_json, parquet};
-use semantic_id::{Digest, ItemIndex, ItemKeys, Manifest};
+use semantic_id::{Digest, ItemId, ItemIndex, ItemKeys, Manifest};
 use semid_tasks::{Catalogue, ItemOptions};
 
 use crate::map::{self, Bytes};
@@ -85,6 +85,11 @@ impl EmbeddingFile {
         })
     }
 
+    /// The key of a row.
+    pub(crate) fn key(&self, row: usize) -> &str {
+        self.keys.get(ItemId(row as u32))
+    }
+
     /// Enters the file among a manifest's inputs.
     pub(crate) fn enter(&self, manifest: &mut Manifest) {
         manifest.inputs.insert(name(&self.path), self.digest);
@@ -116,6 +121,27 @@ fn item_keys(items: &Path) -> anyhow::Result<ItemKeys> {
     Ok(Catalogue::read(&file, &bytes, &ItemOptions::default())?
         .keys()
         .clone())
+}
+
+/// The keys on the lines of a file.
+pub(crate) fn listed_keys(path: &Path) -> anyhow::Result<Vec<String>> {
+    let bytes = map::open(path)?;
+    let text = std::str::from_utf8(&bytes);
+    let text = text.with_context(|| format!("{} is not UTF-8", path.display()))?;
+    let keys = text.lines().filter(|key| !key.is_empty());
+    Ok(keys.map(str::to_owned).collect())
+}
+
+/// A few of many keys, for an error.
+pub(crate) fn some_keys(keys: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<_> = keys
+        .iter()
+        .take(SHOWN)
+        .map(|key| format!("{key:?}"))
+        .collect();
+    let more = if keys.len() > SHOWN { ", ..." } else { "" };
+    shown.join(", ") + more
 }
 
 /// A trained model, from its folder.

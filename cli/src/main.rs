@@ -10,6 +10,7 @@ mod embedding_output;
 mod encoder;
 mod encoding;
 mod interactions;
+mod generation;
 mod map;
 mod materials;
 mod output;

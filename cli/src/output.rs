@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter, IntoInnerError, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -94,9 +94,8 @@ impl OutputFile {
         let target = resolve(target);
         let permissions = Permissions::from_mode(0o666);
         let make = || {
-            temporary()
-                .permissions(permissions)
-                .tempfile_in(parent(&target))
+            discard_abandoned(parent(&target));
+            locked_file(parent(&target), &permissions)
         };
         let (file, entry) =
             Entry::make(make, NamedTempFile::path).with_context(|| cannot_write(&target))?;
@@ -224,6 +223,37 @@ fn temporary() -> tempfile::Builder<'static, 'static> {
     builder
 }
 
+/// A temporary file whose lock tells others that its maker lives.
+fn locked_file(folder: &Path, permissions: &Permissions) -> io::Result<NamedTempFile> {
+    loop {
+        let file = temporary()
+            .permissions(permissions.clone())
+            .tempfile_in(folder)?;
+        // Where files cannot be locked, none is taken for abandoned either.
+        let _ = file.as_file().lock();
+        // Another process may have taken it for abandoned before it was locked.
+        if file.as_file().metadata()?.nlink() > 0 {
+            return Ok(file);
+        }
+    }
+}
+
+/// Removes the temporary files of processes that were killed: nobody holds their lock.
+fn discard_abandoned(folder: &Path) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries {
+        let is_ours = entry.file_name().to_string_lossy().starts_with(TEMPORARY);
+        if is_ours
+            && entry.file_type().is_ok_and(|kind| kind.is_file())
+            && let Ok(file) = File::open(entry.path())
+            && file.try_lock().is_ok()
+        {
+            // It may be gone by now, or not be ours to remove.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Removes the unfinished files that a killed command left in a folder of ours, if there is one.
 pub(crate) fn discard_unfinished(folder: &Path) -> io::Result<()> {
     if !folder.exists() {
@@ -308,6 +338,19 @@ mod tests {
                 .iter()
                 .all(|path| !path.starts_with(scratch.path()))
         );
+        Ok(())
+    }
+
+    #[test]
+    fn what_a_killed_process_left_goes_and_what_a_living_one_makes_stays() -> anyhow::Result<()> {
+        let scratch = tempfile::tempdir()?;
+        let living = OutputFile::create(&scratch.path().join("living"))?;
+        fs::write(scratch.path().join(".semid-left"), "half")?;
+        OutputFile::create(&scratch.path().join("new"))?.commit()?;
+        living.commit()?;
+        let mut left = names(scratch.path());
+        left.sort();
+        assert_eq!(left, ["living", "new"]);
         Ok(())
     }
 

@@ -190,6 +190,21 @@ pub enum Error {
         problem: String,
     },
 
+    /// Items that a change of an index asks for, and that are not as it needs them.
+    #[error("{count} item(s) {problem}: {keys}")]
+    Change {
+        /// What is wrong with them.
+        problem: &'static str,
+        /// How many.
+        count: usize,
+        /// The keys of some.
+        keys: String,
+    },
+
+    /// A delta that is none, or the one of another index.
+    #[error("bad delta: {0}; fetch the one that belongs to the index, or the index itself")]
+    Delta(String),
+
     /// A token template that cannot be read back.
     #[error("bad token template {template:?}: {problem}")]
     Template {
@@ -235,6 +250,32 @@ pub enum Error {
         /// The recorded hash.
         expected: Digest,
     },
+}
+
+impl Error {
+    /// [`Error::Change`], if there are any such items.
+    pub(crate) fn refuse(problem: &'static str, keys: Vec<String>) -> Result<()> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        Err(Self::Change {
+            problem,
+            count: keys.len(),
+            keys: some_of(&keys),
+        })
+    }
+}
+
+/// A few keys, and whether there are more.
+fn some_of(keys: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<String> = keys
+        .iter()
+        .take(SHOWN)
+        .map(|key| format!("{key:?}"))
+        .collect();
+    let more = if keys.len() > SHOWN { ", ..." } else { "" };
+    shown.join(", ") + more
 }
 
 /// The result of this crate's operations.

@@ -11,7 +11,7 @@ use trie_decode::{
     Scratch, TokenMap,
 };
 
-use crate::artefact::open_index;
+use crate::artefact::{listed_keys, open_index};
 use crate::console::Console;
 use crate::map::{self, Bytes};
 use crate::scores::ScoreFile;
@@ -191,9 +191,7 @@ fn keys(given: &str) -> anyhow::Result<Vec<String>> {
     let Some(path) = given.strip_prefix('@') else {
         return Ok(owned(given.split(',').collect()));
     };
-    let bytes = map::open(Path::new(path))?;
-    let text = std::str::from_utf8(&bytes).with_context(|| format!("{path} is not UTF-8"))?;
-    Ok(owned(text.lines().filter(|key| !key.is_empty()).collect()))
+    listed_keys(Path::new(path))
 }
 
 /// The tokens of a `tokenizer.json`, of a model with logits `columns` wide.

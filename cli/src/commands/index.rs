@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::artefact::{EmbeddingFile, beside, enter_model, name, open_model, open_table, peak_rss};
 use crate::console::Console;
+use crate::generation::FullPrefixes;
 use crate::output::OutputFile;
 use crate::{encoding, progress, usage_error};
 
@@ -55,6 +56,10 @@ pub(crate) struct Index {
     /// What counts first: `moves` away from the draft, or total `distance` alone
     #[arg(long, default_value = "moves")]
     objective: ObjectiveName,
+    /// The share of the last-level codes that every prefix leaves free, for `semid add` to use:
+    /// 5%, or 0.05
+    #[arg(long, value_name = "SHARE", default_value = "0%")]
+    reserve: Reserve,
     /// Width of the beam search that encodes the items
     #[arg(long, value_name = "M", default_value_t = BEAMS)]
     beams: usize,
@@ -113,6 +118,7 @@ struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     draft_r2: Option<f64>,
     certificate: Option<Certificate>,
+    full_prefixes: FullPrefixes,
     seconds_encode: f64,
     seconds_assign: f64,
     peak_rss: Option<u64>,
@@ -187,6 +193,7 @@ impl Index {
             reconstruction_mse: source.mse_after(&file, &assignment)?,
             draft_r2: source.r2,
             certificate: assignment.certificate().cloned(),
+            full_prefixes: FullPrefixes::of(&assignment),
             seconds_encode,
             seconds_assign,
             peak_rss: peak_rss(),
@@ -219,6 +226,7 @@ impl Index {
             "capacity": self.capacity,
             "scope": self.scope,
             "objective": self.objective,
+            "reserve": self.reserve,
             "beams": self.beams,
             "accept_collisions": self.accept_collisions,
             "codes": self.codes,
@@ -261,12 +269,12 @@ impl Index {
                 ObjectiveName::Moves => Objective::MovesThenDistance,
                 ObjectiveName::Distance => Objective::Distance,
             },
-            reserve: Reserve::NONE,
+            reserve: self.reserve,
         };
         let is_optimal = matches!(self.assigner, AssignerName::Optimal);
         if !is_optimal && optimal != OptimalAssigner::default() {
             return Err(usage_error(
-                "--capacity, --scope and --objective are for --assigner optimal only",
+                "--capacity, --scope, --objective and --reserve are for --assigner optimal only",
             ));
         }
         Ok(match self.assigner {
@@ -384,12 +392,10 @@ impl fmt::Display for Report {
                 "\ncertificate: {} moves (at least {} must), {}",
                 certificate.moves,
                 certificate.moves_bound,
-                match certificate.optimal {
-                    true => "optimal".to_owned(),
-                    false => format!("gap {:.2e}", certificate.gap),
-                }
+                certificate.verdict()
             )?;
         }
+        self.full_prefixes.fmt(f)?;
         write!(
             f,
             "\nencoded in {:.2} s, assigned in {:.2} s",

@@ -1,10 +1,12 @@
 //! The commands, one file each. A new one is a `mod` line and a line in the list below.
 
+mod add;
 mod bench;
 mod check;
 mod classic;
 mod completions;
 mod decode;
+mod diff;
 mod embed;
 mod eval;
 mod export;
@@ -12,6 +14,7 @@ mod fuse;
 mod import;
 mod index;
 mod inspect;
+mod remove;
 mod tasks;
 mod train;
 mod users;
@@ -47,6 +50,9 @@ commands! {
     Classic(classic::Classic),
     Train(train::Train),
     Index(index::Index),
+    Add(add::Add),
+    Remove(remove::Remove),
+    Diff(diff::Diff),
     Check(check::Check),
     Inspect(inspect::Inspect),
     Import(import::Import),

@@ -43,6 +43,8 @@ pub enum Stage {
 /// are the draft's answers for 8 candidates (in a crowded space up to 128), and longer for items
 /// that could not be placed and, up to 128, for items that a farther path might serve better.
 ///
+/// Paths that others hold, and slots in reserve, are no choice in any stage.
+///
 /// The bound comes from dual prices that are made feasible by construction, so it holds
 /// whatever the solver did. Distances enter the proof rounded to 2^-30 of the largest one of
 /// their problem.
@@ -62,8 +64,8 @@ pub struct Certificate {
     pub optimal: bool,
     /// Items that left their native path.
     pub moves: usize,
-    /// Items that must: those in excess of the capacity of their native path (`N - unique`
-    /// with capacity 1).
+    /// Items that must: those in excess of the room of their native path (`N - unique`
+    /// with capacity 1, where nothing is taken or in reserve).
     pub moves_bound: usize,
     /// Total squared distance of all items to their paths.
     pub cost: f64,
@@ -71,4 +73,14 @@ pub struct Certificate {
     pub lower_bound: f64,
     /// `(cost - lower_bound) / cost`, or 0 where the cost is 0.
     pub gap: f64,
+}
+
+impl Certificate {
+    /// In words: `optimal`, or how far from it at most.
+    pub fn verdict(&self) -> String {
+        match self.optimal {
+            true => "optimal".to_owned(),
+            false => format!("gap {:.2e}", self.gap),
+        }
+    }
 }

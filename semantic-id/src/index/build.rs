@@ -27,6 +27,18 @@ impl ItemIndex<Vec<u8>> {
         per_path: usize,
         info: IndexInfo,
     ) -> Result<Self> {
+        Self::build_with(space, codes, keys, &[], per_path, info)
+    }
+
+    /// [`ItemIndex::build`] of an index from which `dead` items, in order of row, are removed.
+    pub(super) fn build_with(
+        space: &CodeSpace,
+        codes: &CodeMatrix,
+        keys: &ItemKeys,
+        dead: &[ItemId],
+        per_path: usize,
+        info: IndexInfo,
+    ) -> Result<Self> {
         check_shapes(space, codes, keys, &info)?;
         let name = |item| keys.get(item).to_owned();
         let tree = Tree::in_order(space, codes, Some(keys.order()), per_path, name)?;
@@ -52,6 +64,14 @@ impl ItemIndex<Vec<u8>> {
                     .collect(),
             ),
         ]);
+        if !dead.is_empty() {
+            let mut alive = all_alive(keys.len());
+            for item in dead {
+                let rank = u32::from_le_bytes(tree.item_to_rank[item.index()]);
+                alive[rank as usize / 8] &= !(1 << (rank % 8));
+            }
+            tensors.push(Tensor::new("alive", Dtype::U8, alive));
+        }
         Self::open(write(space, &info, tensors))
     }
 }

@@ -2,9 +2,13 @@
 //! and semantic IDs, the trie over the IDs, and the item keys.
 //!
 //! `layout` finds the parts of a file, `view` reads them in place, `build`
-//! writes them and `validate` checks them. `docs/formats.md` is the specification.
+//! writes them and `validate` checks them. A published index lives on: a `change` makes the
+//! next generation, a `delta` carries it to a copy, `churn` tells what became of the IDs. `docs/formats.md` is the specification.
 
 mod build;
+mod change;
+mod churn;
+mod delta;
 mod layout;
 mod tree;
 mod validate;
@@ -18,6 +22,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Code, CodeMatrix, CodeSpace, Digest, Error, ItemId, ItemKeys, Manifest, Result};
 use crate::{SemanticId, TokenFormat};
+pub use change::Change;
+pub use churn::Churn;
+pub use delta::Delta;
 use layout::Layout;
 pub use tree::Tree;
 use view::Keys;
@@ -104,6 +111,11 @@ impl<D: AsRef<[u8]>> ItemIndex<D> {
     /// Number of items `N`, removed ones included.
     pub fn items(&self) -> usize {
         self.layout.items
+    }
+
+    /// All items, removed ones included, in order of row.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = ItemId> + use<D> {
+        (0..self.items() as u32).map(ItemId)
     }
 
     /// Number of levels `L`.
@@ -308,6 +320,21 @@ impl<D: AsRef<[u8]>> ItemIndex<D> {
         let byte = alive.get(rank as usize / 8);
         byte.map(|byte| byte >> (rank % 8) & 1 == 1)
             .ok_or_else(|| damaged("alive", format!("there is no rank {rank}")))
+    }
+
+    /// The items that were not removed, in order of row.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ItemIndex::is_alive`].
+    pub fn living(&self) -> Result<Vec<ItemId>> {
+        let mut living = Vec::with_capacity(self.items());
+        for item in self.rows() {
+            if self.is_alive(item)? {
+                living.push(item);
+            }
+        }
+        Ok(living)
     }
 
     /// All items with their semantic IDs, in order of rank.
