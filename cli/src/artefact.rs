@@ -11,7 +11,7 @@ use semantic_id::{Digest, ItemId, ItemIndex, ItemKeys, Manifest};
 use semid_tasks::{Catalogue, ItemOptions};
 
 use crate::map::{self, Bytes};
-use crate::output::parent;
+use crate::output::{OutputFolder, parent};
 
 /// The files of a model folder.
 pub(crate) const MODEL_FILES: [&str; 2] = ["model.safetensors", "config.json"];
@@ -158,6 +158,33 @@ pub(crate) fn open_model(folder: &Path) -> anyhow::Result<Encoder> {
     };
     let encoder = Encoder::from_files(&read(MODEL_FILES[0])?, &read(MODEL_FILES[1])?);
     encoder.with_context(|| folder.display().to_string())
+}
+
+/// Writes a model folder, with `more` files in it.
+pub(crate) fn write_model(
+    output: OutputFolder,
+    encoder: &Encoder,
+    more: &[(&str, &[u8])],
+    mut manifest: Manifest,
+) -> anyhow::Result<()> {
+    let write = |file: &str, bytes: &[u8]| {
+        let path = output.path().join(file);
+        fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))
+    };
+    let (model, config) = encoder.to_files();
+    let files = [
+        (MODEL_FILES[0], &*model),
+        (MODEL_FILES[1], config.as_bytes()),
+    ];
+    for (file, bytes) in files.iter().chain(more) {
+        manifest
+            .outputs
+            .insert((*file).to_owned(), Digest::of(bytes));
+        write(file, bytes)?;
+    }
+    let text = serde_json::to_string_pretty(&manifest)? + "\n";
+    write("manifest.json", text.as_bytes())?;
+    output.commit()
 }
 
 /// Enters a model's files among a manifest's inputs.

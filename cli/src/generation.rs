@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use rq_vae::Encoder;
-use semantic_id::{Assignment, Change, Delta, Digest, ItemIndex, Manifest, Overfull};
+use semantic_id::{Assignment, Change, Delta, Digest, ItemIndex, Manifest, Overfull, Share};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -81,14 +81,25 @@ impl Published {
         Ok(encoder)
     }
 
+    /// What its prefixes left free when all IDs were assigned.
+    pub(crate) fn reserve(&self) -> Share {
+        let reserve = self.index.info().manifest.configuration["reserve"].as_f64();
+        let reserve = reserve.and_then(|share| Share::new(share).ok());
+        reserve.unwrap_or(Share::NONE)
+    }
+
     /// What its assignments added to the squared distance, if that is known.
     pub(crate) fn added_distance(&self) -> Option<f64> {
         self.index.info().manifest.results["added_distance"].as_f64()
     }
 
-    /// The manifest of a change: it still names the model of the IDs, and their capacity.
+    /// The manifest of a change: it still names the model of the IDs, their capacity and, unless
+    /// there is another one, their reserve.
     pub(crate) fn manifest(&self, command: &str, mut configuration: Value) -> Manifest {
         configuration["capacity"] = json!(self.capacity());
+        if configuration["reserve"].is_null() {
+            configuration["reserve"] = json!(self.reserve());
+        }
         let mut manifest = Manifest::new(command, configuration);
         let inputs = &self.index.info().manifest.inputs;
         for file in MODEL_FILES.map(|file| format!("model/{file}")) {

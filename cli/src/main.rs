@@ -11,6 +11,7 @@ mod encoder;
 mod encoding;
 mod interactions;
 mod generation;
+mod interactions;
 mod map;
 mod materials;
 mod output;

@@ -150,9 +150,11 @@ impl Materials {
                 Some(UserTexts::new(&histories, &index)?)
             }
         };
-        let keys = index.keys()?;
-        let known = |key: &str| catalogue.keys().find(key).is_some();
-        let ids_of_unknown_items = keys.iter().filter(|key| !known(key)).count();
+        let mut ids_of_unknown_items = 0;
+        for item in index.living()? {
+            let is_known = catalogue.keys().find(index.key(item)?).is_some();
+            ids_of_unknown_items += usize::from(!is_known);
+        }
         let Cleaning {
             entities_decoded,
             space_normalized,

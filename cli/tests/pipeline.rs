@@ -222,6 +222,44 @@ fn assigners_do_what_they_are_named_for() {
 }
 
 #[test]
+fn best_sellers_keep_their_native_ids() {
+    let desk = Desk::new();
+    desk.index();
+    let index = "index emb.npy --model model --out other.safetensors";
+    desk.ok(&format!("{index} --capacity {ITEMS}"));
+    let native = codes(&desk, "other.safetensors");
+
+    // Items 8 and 9 are embedded alike; the last two events of a user are not looked at.
+    let events: Vec<String> = (0..20)
+        .flat_map(|user| {
+            [9, 17, 25, 8]
+                .iter()
+                .zip(0..)
+                .map(move |(item, at)| (user, *item, at))
+        })
+        .map(|(user, item, at)| format!("{user}\t{}\t{at}", key(item)))
+        .collect();
+    let header = "user_id:token\titem_id:token\ttimestamp:float\n";
+    desk.write("events.inter", header.to_owned() + &events.join("\n"));
+    let weighed = format!("{index} --interactions events.inter");
+    let (report, _) = desk.json(&format!("{weighed} --popularity"));
+    assert_eq!(report["moved"], 23, "as many as without");
+    let popular = codes(&desk, "other.safetensors");
+    assert_eq!(popular["item-9"], native["item-9"]);
+    assert_ne!(popular["item-8"], native["item-8"]);
+
+    let (drawn, _) = desk.json(&format!("{weighed} --affinity 0.5"));
+    assert_eq!(drawn["moved"], 23);
+    assert!(drawn["added_distance"].as_f64() >= report["added_distance"].as_f64().map(|_| 0.0));
+    let message = desk.fails(2, &format!("{weighed} --affinity 2"));
+    assert!(
+        message.contains("--affinity 2: expected 0 to 1"),
+        "{message}"
+    );
+    desk.fails(2, &format!("{index} --popularity"));
+}
+
+#[test]
 fn the_same_command_gives_the_same_bytes() {
     let desk = Desk::new();
     let train = "train emb.npy --levels 3 --codes 16 --epochs 3";

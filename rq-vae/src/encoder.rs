@@ -107,6 +107,14 @@ impl Encoder {
         Self::new(standard, identity()?, identity()?, quantizer)
     }
 
+    /// The same networks with other codebooks of the same dimension.
+    pub(crate) fn with_quantizer(&self, quantizer: ResidualQuantizer) -> Self {
+        Self {
+            quantizer,
+            ..self.clone()
+        }
+    }
+
     /// The codebooks and their search.
     pub fn quantizer(&self) -> &ResidualQuantizer {
         &self.quantizer
@@ -168,13 +176,26 @@ impl Encoder {
                 latent,
             ));
         }
-        let mut latents = Array2::zeros((embeddings.len(), dim));
+        LatentDistances::new(&self.quantizer, self.latents_of(embeddings)?)
+    }
+
+    /// The latents of a whole file, `[N, d]`, made of a few thousand rows at a time.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Encoder::latents`] and [`Embeddings::rows`].
+    pub fn latents_of<D: AsRef<[u8]> + Sync>(
+        &self,
+        embeddings: &Embeddings<D>,
+    ) -> Result<Array2<f32>> {
+        self.check_dim(embeddings.dim())?;
+        let mut latents = Array2::zeros((embeddings.len(), self.quantizer.dim()));
         for (chunk, mut out) in latents.axis_chunks_iter_mut(Axis(0), CHUNK).enumerate() {
             let start = chunk * CHUNK;
             let rows = embeddings.rows(start..start + out.nrows())?;
             out.assign(&self.latents(rows.view())?);
         }
-        LatentDistances::new(&self.quantizer, latents)
+        Ok(latents)
     }
 
     /// The reconstruction of embeddings from codes, `[N, D]`.

@@ -34,6 +34,7 @@
 mod classic;
 mod collaborative;
 mod config;
+mod continuation;
 mod embeddings;
 mod encoder;
 mod error;
@@ -56,6 +57,7 @@ pub use collaborative::{
     CollaborativeVectors, Cooccurrence, Fusion, FusionSource, Trial, WeightSearch, user_vectors,
 };
 pub use config::{Preset, RqVaeConfig, RqVaeParams, Schedule};
+pub use continuation::{Continuation, OldPaths};
 #[cfg(feature = "parquet")]
 pub use embeddings::parquet_to_npy;
 pub use embeddings::{Embeddings, npy};

@@ -222,7 +222,7 @@ impl ResidualQuantizer {
     }
 
     /// Squared distance of a latent to a path, to full f32 precision.
-    fn distance(&self, latent: &[f32], path: &[Code]) -> f32 {
+    pub(crate) fn distance(&self, latent: &[f32], path: &[Code]) -> f32 {
         let (last, prefix) = path.split_last().expect("at least one level");
         let residual = self.residual(latent, prefix);
         let book = &self.codebooks[prefix.len()].0;

@@ -96,6 +96,22 @@ impl<'a> Draft<'a> {
         Ok(self)
     }
 
+    /// The same paths and weights in another geometry.
+    pub(crate) fn with_distances<'b>(&self, distances: &'b dyn Distances) -> Result<Draft<'b>> {
+        let items = (0..self.paths.len() as u32).map(ItemId);
+        let costs = items.map(|item| distances.path(item, self.paths.row(item)));
+        let draft = Draft::new(
+            self.space.clone(),
+            self.paths.clone(),
+            costs.collect(),
+            distances,
+        )?;
+        Ok(Draft {
+            weights: self.weights.clone(),
+            ..draft
+        })
+    }
+
     /// The greatest weight of an item: sums over all items stay exact.
     pub const MAX_WEIGHT: u32 = 1 << 30;
 

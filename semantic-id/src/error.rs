@@ -100,9 +100,9 @@ pub enum Error {
         rounds: usize,
     },
 
-    /// A reserve that is no share.
-    #[error("got {0:?} to hold in reserve, expected a share from 0 to below 1, as 0.05 or 5%")]
-    Reserve(String),
+    /// A number that is no share.
+    #[error("got {0:?}, expected a share from 0% to below 100%, as 5% or 0.05")]
+    Share(String),
 
     /// A quantizer that breaks its promise to offer so many paths.
     #[error(

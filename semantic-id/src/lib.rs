@@ -21,12 +21,13 @@ mod manifest;
 mod popularity;
 mod purity;
 mod shuffle;
+mod share;
 mod statistics;
 mod token;
 
 pub use assign::{
-    Assigner, Assignment, Certificate, Objective, OptimalAssigner, Overfull, Reserve, Scope,
-    SinkhornAssigner, Stage, SuffixAssigner,
+    Affinity, Assigner, Assignment, Certificate, Objective, OptimalAssigner, Overfull, Relabelling,
+    Scope, SinkhornAssigner, Stage, SuffixAssigner,
 };
 pub use code::{Code, CodeSpace, SemanticId};
 pub use codes::CodeMatrix;
@@ -38,5 +39,6 @@ pub use item::{ItemId, ItemKeys};
 pub use manifest::{Digest, Manifest};
 pub use popularity::Popularity;
 pub use purity::Purity;
+pub use share::Share;
 pub use statistics::{Collisions, LevelStatistics};
 pub use token::TokenFormat;

@@ -8,9 +8,9 @@ use std::num::NonZeroU32;
 use geometry::Geometry;
 use proptest::prelude::*;
 use semantic_id::{
-    Assigner, Assignment, Certificate, Code, CodeMatrix, CodeSpace, Distances, Draft, Error,
-    ItemId, ItemKeys, Objective, OptimalAssigner, Reserve, Scope, SemanticId, SinkhornAssigner,
-    Stage, SuffixAssigner,
+    Affinity, Assigner, Assignment, Certificate, Code, CodeMatrix, CodeSpace, Distances, Draft,
+    Error, ItemId, ItemKeys, Objective, OptimalAssigner, Scope, SemanticId, Share,
+    SinkhornAssigner, Stage, SuffixAssigner,
 };
 
 /// Codes at 0, 1, 2, ... on a line, items where they like.
@@ -39,7 +39,7 @@ fn assigner(capacity: u32, scope: Scope, objective: Objective) -> OptimalAssigne
         capacity: NonZeroU32::new(capacity).expect("capacities of these tests are positive"),
         scope,
         objective,
-        reserve: Reserve::NONE,
+        reserve: Share::NONE,
     }
 }
 
@@ -190,6 +190,29 @@ fn the_heaviest_of_colliding_items_stays() {
         .unwrap();
     assert_eq!(codes(&assignment)[3], [1]);
     assert_eq!(assignment.moved(), 3);
+}
+
+#[test]
+fn an_item_that_must_move_goes_where_its_companions_are() {
+    // Tens of two ones. Three items want 1x, which holds two; 0x is a little nearer to the one
+    // that must leave than 2x, where its companion is.
+    let geometry = ruler(3, 2, &[10.0, 11.0, 9.9, 20.0]);
+    let draft = geometry.draft();
+    let moved = |draft: &Draft| {
+        let assignment = OptimalAssigner::default()
+            .assign(draft, &numbered(draft))
+            .unwrap();
+        codes(&assignment)[2].clone()
+    };
+    assert_eq!(moved(&draft), [0, 1]);
+
+    let history = [ItemId(3), ItemId(2)];
+    let affinity = Affinity::new(&draft, &[&history], 0.5).unwrap();
+    assert_eq!(moved(&affinity.draft().unwrap()), [2, 1]);
+
+    let history = [ItemId(4)];
+    let stranger = Affinity::new(&draft, &[&history], 0.5);
+    assert!(matches!(stranger, Err(Error::NoItem { item: 4, items: 4 })));
 }
 
 #[test]
@@ -601,7 +624,7 @@ proptest! {
         percent in 1u32..60,
         picks in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
     ) {
-        let reserve = Reserve::new(f64::from(percent) / 100.0).unwrap();
+        let reserve = Share::new(f64::from(percent) / 100.0).unwrap();
         let rules = OptimalAssigner { reserve, ..rules };
         let draft = geometry.draft();
         let last = draft.space().levels() - 1;

@@ -33,6 +33,11 @@ fn parquet_files() {
 }
 
 #[test]
+fn deltas() {
+    survives("delta", bodies::delta);
+}
+
+#[test]
 fn token_formats() {
     survives("token_format", bodies::token_format);
 }

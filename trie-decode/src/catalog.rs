@@ -3,7 +3,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use semantic_id::{Code, CodeMatrix, CodeSpace, IndexInfo, ItemId, ItemIndex, ItemKeys, Tree};
+use semantic_id::{
+    Code, CodeMatrix, CodeSpace, Delta, IndexInfo, ItemId, ItemIndex, ItemKeys, Tree,
+};
 
 use crate::{Error, Filter, ItemTrie, Result};
 
@@ -15,6 +17,7 @@ use crate::{Error, Filter, ItemTrie, Result};
 ///
 /// - [`remove`](Self::remove) shares all but one bit an item with the snapshot before it;
 /// - [`add`](Self::add) notes an item, which [`rebuild`](Self::rebuild) merges into a new index;
+/// - [`update`](Self::update) follows a published index by a delta of it;
 /// - [`publish`](Self::publish) puts any trie in place.
 ///
 /// A rebuild numbers the items anew, without the removed ones: an item is the same in two
@@ -144,6 +147,34 @@ impl<D: AsRef<[u8]> + From<Vec<u8>>> Catalog<D> {
         self.current.store(Arc::clone(&trie));
         added.clear();
         Ok(trie)
+    }
+}
+
+impl<D: AsRef<[u8]> + From<Vec<u8>>> Catalog<D> {
+    /// Shows the next generation of the index, and returns it. Items that were removed here stay
+    /// so; those that were added here are still to come. Works on the caller's thread,
+    /// `O(N L log N)`; other writers wait, readers do not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoKeys`] if the trie was made of codes alone, [`Error::Index`] if this is the
+    /// delta of another index, as one that was rebuilt here. On an error nothing has changed.
+    pub fn update(&self, delta: &Delta) -> Result<Arc<ItemTrie<D>>> {
+        let _writing = self.writing();
+        let trie = self.snapshot();
+        let index = trie.index().ok_or(Error::NoKeys)?;
+        let next = delta.apply(index)?;
+        let kept = Filter::all(&trie);
+        let mut removed = Vec::new();
+        for item in index.living()? {
+            if !kept.contains(trie.rank(item)?) {
+                removed.extend(next.find(index.key(item)?)?);
+            }
+        }
+        let next = ItemTrie::new(ItemIndex::open(D::from(next.into_bytes()))?);
+        let next = Arc::new(next.without(&removed)?);
+        self.current.store(Arc::clone(&next));
+        Ok(next)
     }
 }
 

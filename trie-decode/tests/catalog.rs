@@ -9,8 +9,8 @@ use std::thread;
 
 use catalogue::Catalogue;
 use proptest::prelude::*;
-use semantic_id::{Code, CodeMatrix, CodeSpace, IndexInfo, ItemId, ItemIndex, ItemKeys};
-use semantic_id::{Manifest, TokenFormat};
+use semantic_id::{Change, Code, CodeMatrix, CodeSpace, Delta, IndexInfo, ItemId, ItemIndex};
+use semantic_id::{ItemKeys, Manifest, TokenFormat};
 use trie_decode::{
     BeamParams, BeamSearch, Catalog, DecodeSession, Error, Filter, Hit, ItemTrie, Logits,
     Normalizer, Phase, Request, Scorer, Scores, Scratch, SessionParams, Step, TokenMap,
@@ -44,6 +44,31 @@ fn tutorial() {
         next.children(request.root()),
         Err(Error::Foreign { .. })
     ));
+}
+
+#[test]
+fn a_served_copy_follows_the_published_index() {
+    let space = CodeSpace::uniform(2, 4).unwrap();
+    let published = Catalogue::new(space, &[&[0, 1], &[2, 3], &[3, 3]]).trie();
+    let first = published.index().unwrap();
+    let change = Change {
+        added: vec![("new".to_owned(), [0, 2].map(Code).into_iter().collect())],
+        removed: vec!["k1".to_owned()],
+        ..Change::default()
+    };
+    let second = first
+        .changed(&change, 1, Manifest::new("test", ().into()))
+        .unwrap();
+    let delta = Delta::new(change, 1, &second).unwrap();
+
+    let copy = ItemTrie::new(ItemIndex::open(first.bytes().to_vec()).unwrap());
+    let catalog = Catalog::new(copy, 1);
+    catalog.remove(["k0"]).unwrap();
+    let next = catalog.update(&delta).unwrap();
+    assert_eq!(next.index().unwrap().bytes(), second.bytes());
+    let shown: Vec<String> = shown(&next).into_keys().collect();
+    assert_eq!(shown, ["k2", "new"], "what was removed here stays so");
+    assert!(matches!(catalog.update(&delta), Err(Error::Index(_))));
 }
 
 #[test]

@@ -1,13 +1,13 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use clap::Args;
 use ndarray::Axis;
 use rq_vae::{BEAMS, LatentDistances};
 use semantic_id::{
     Assignment, Certificate, Change, CodeMatrix, Draft, ItemId, ItemKeys, Objective,
-    OptimalAssigner, Reserve, Scope,
+    OptimalAssigner, Scope, Share,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -16,7 +16,7 @@ use crate::artefact::{EmbeddingFile, some_keys};
 use crate::console::Console;
 use crate::generation::{FullPrefixes, Generation, Published};
 use crate::output::OutputFile;
-use crate::{progress, usage_error};
+use crate::usage_error;
 
 /// Give new items IDs in a published index, and leave all others as they are
 ///
@@ -49,10 +49,10 @@ pub(crate) struct Add {
     /// Encode with MODEL although the index was made with another one, or names none
     #[arg(long)]
     any_model: bool,
-    /// The share of the last-level codes to leave free in every prefix; `semid index --reserve`
-    /// kept them free for this command, so it uses them unless told otherwise
-    #[arg(long, value_name = "SHARE", default_value = "0%")]
-    reserve: Reserve,
+    /// The share of the last-level codes to leave free in every prefix [default: none, as what
+    /// `semid index --reserve` left is for this command]
+    #[arg(long, value_name = "SHARE")]
+    reserve: Option<Share>,
     /// Width of the beam search that encodes the items
     #[arg(long, value_name = "M", default_value_t = BEAMS)]
     beams: usize,
@@ -154,19 +154,20 @@ impl Add {
         if rows.is_empty() {
             return Ok(None);
         }
-        let bar = progress::bar(console, "encoding", file.embeddings.len());
-        let latents = encoder.latents_of(&file.embeddings, |done| bar.set_position(done as u64))?;
-        bar.finish_and_clear();
+        console.note("encoding the new items");
+        let latents = encoder.latents_of(&file.embeddings);
+        let latents = latents.with_context(|| self.embeddings.display().to_string())?;
+        let latents = latents.select(Axis(0), rows);
         let quantizer = encoder.quantizer();
-        let distances = LatentDistances::new(quantizer, latents.select(Axis(0), rows))?;
-        let (paths, costs) = quantizer.encode(distances.latents(), self.beams);
+        let (paths, costs) = quantizer.encode(latents.view(), self.beams);
+        let distances = LatentDistances::new(quantizer, latents)?;
         let draft = Draft::new(quantizer.space().clone(), paths, costs, &distances)?;
         let keys = ItemKeys::new(rows.iter().map(|&row| file.key(row)))?;
         let assigner = OptimalAssigner {
             capacity: published.capacity(),
             scope: Scope::Prefix,
             objective: Objective::MovesThenDistance,
-            reserve: self.reserve,
+            reserve: self.reserve.unwrap_or(Share::NONE),
         };
         let taken: CodeMatrix = published.index.codes()?;
         Ok(Some(assigner.assign_beside(&taken, &draft, &keys)?))

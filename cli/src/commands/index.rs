@@ -8,8 +8,9 @@ use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use rq_vae::{BEAMS, Encoder, LeastSquares};
 use semantic_id::{
-    Assigner, Assignment, Certificate, CodeMatrix, Draft, IndexInfo, ItemIndex, Manifest,
-    Objective, OptimalAssigner, Reserve, Scope, SinkhornAssigner, SuffixAssigner, TokenFormat,
+    Affinity, Assigner, Assignment, Certificate, CodeMatrix, Draft, IndexInfo, ItemIndex, ItemKeys,
+    Manifest, Objective, OptimalAssigner, Scope, Share, SinkhornAssigner, SuffixAssigner,
+    TokenFormat,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 use crate::artefact::{EmbeddingFile, beside, enter_model, name, open_model, open_table, peak_rss};
 use crate::console::Console;
 use crate::generation::FullPrefixes;
+use crate::interactions::Interactions;
 use crate::output::OutputFile;
 use crate::{encoding, progress, usage_error};
 
@@ -59,7 +61,18 @@ pub(crate) struct Index {
     /// The share of the last-level codes that every prefix leaves free, for `semid add` to use:
     /// 5%, or 0.05
     #[arg(long, value_name = "SHARE", default_value = "0%")]
-    reserve: Reserve,
+    reserve: Share,
+    /// What users did, for --popularity and --affinity: JSONL, Parquet, CSV, LC-Rec, RecBole. Of
+    /// each user the last two events are not looked at
+    #[arg(long, value_name = "INTERACTIONS")]
+    interactions: Option<PathBuf>,
+    /// Of items that collide, let the most popular keep its native ID; as many move as without
+    #[arg(long, requires = "interactions")]
+    popularity: bool,
+    /// How much an item that must move is drawn to where items of the same histories are, 0 to 1:
+    /// the squared distance to an ID shrinks by up to that share
+    #[arg(long, value_name = "W", requires = "interactions")]
+    affinity: Option<f32>,
     /// Width of the beam search that encodes the items
     #[arg(long, value_name = "M", default_value_t = BEAMS)]
     beams: usize,
@@ -162,6 +175,12 @@ impl Index {
         let file = EmbeddingFile::open(&self.embeddings, self.keys.as_deref())?;
         let mut manifest = Manifest::new("index", self.configuration());
         file.enter(&mut manifest);
+        let interactions = self.interactions.as_ref().map(|path| {
+            let interactions = Interactions::open(path, None, &file.keys)?;
+            interactions.enter(&mut manifest);
+            anyhow::Ok(interactions)
+        });
+        let interactions = interactions.transpose()?;
 
         let start = Instant::now();
         let source = self.source(&file, &mut manifest)?;
@@ -179,7 +198,8 @@ impl Index {
         let seconds_encode = start.elapsed().as_secs_f64();
 
         let start = Instant::now();
-        let assignment = assigner.assign(&draft, &file.keys)?;
+        let draft = self.weighed(draft, interactions.as_ref())?;
+        let assignment = self.assign(&*assigner, &draft, &file.keys, interactions.as_ref())?;
         let seconds_assign = start.elapsed().as_secs_f64();
 
         let report = Report {
@@ -220,6 +240,42 @@ impl Index {
         beside(&self.out, "encoding")
     }
 
+    /// The draft with the weights that are asked for.
+    fn weighed<'a>(
+        &self,
+        draft: Draft<'a>,
+        interactions: Option<&Interactions>,
+    ) -> anyhow::Result<Draft<'a>> {
+        let Some(interactions) = interactions.filter(|_| self.popularity) else {
+            return Ok(draft);
+        };
+        let mut events = vec![0_u32; draft.paths().len()];
+        for item in interactions.training().into_iter().flatten() {
+            events[item.index()] = events[item.index()].saturating_add(1);
+        }
+        Ok(draft.weighted(events)?)
+    }
+
+    /// Assigns by the distances that are asked for.
+    fn assign(
+        &self,
+        assigner: &dyn Assigner,
+        draft: &Draft<'_>,
+        keys: &ItemKeys,
+        interactions: Option<&Interactions>,
+    ) -> anyhow::Result<Assignment> {
+        let (Some(strength), Some(interactions)) = (self.affinity, interactions) else {
+            return Ok(assigner.assign(draft, keys)?);
+        };
+        if !(0.0..=1.0).contains(&strength) {
+            return Err(usage_error(format!(
+                "--affinity {strength}: expected 0 to 1"
+            )));
+        }
+        let affinity = Affinity::new(draft, &interactions.training(), strength)?;
+        Ok(assigner.assign(&affinity.draft()?, keys)?)
+    }
+
     fn configuration(&self) -> Value {
         json!({
             "assigner": self.assigner,
@@ -227,6 +283,8 @@ impl Index {
             "scope": self.scope,
             "objective": self.objective,
             "reserve": self.reserve,
+            "popularity": self.popularity,
+            "affinity": self.affinity,
             "beams": self.beams,
             "accept_collisions": self.accept_collisions,
             "codes": self.codes,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Args;
 use rq_vae::Embeddings;
-use semantic_id::{ItemId, ItemIndex, Manifest};
+use semantic_id::{ItemIndex, Manifest};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -113,16 +113,18 @@ fn file(path: &Path) -> anyhow::Result<Report> {
 }
 
 fn index_report(index: &ItemIndex<&[u8]>) -> anyhow::Result<Report> {
-    let examples = (0..index.items().min(EXAMPLES) as u32)
-        .map(|row| {
-            let item = ItemId(row);
-            Ok(json!({ "key": index.key(item)?, "id": index.text(item)? }))
-        })
+    let living = index.living()?;
+    let examples = living
+        .iter()
+        .take(EXAMPLES)
+        .map(|&item| Ok(json!({ "key": index.key(item)?, "id": index.text(item)? })))
         .collect::<semantic_id::Result<Vec<_>>>()?;
     let facts = json!({
-        "items": index.items(),
+        "items": living.len(),
+        "removed": index.items() - living.len(),
         "codes": index.space().sizes(),
         "generation": index.info().generation,
+        "parent": index.info().parent,
         "bytes": index.bytes().len(),
         "digest": index.digest(),
         "examples": examples,

@@ -14,6 +14,7 @@ mod fuse;
 mod import;
 mod index;
 mod inspect;
+mod rebuild;
 mod remove;
 mod tasks;
 mod train;
@@ -52,6 +53,7 @@ commands! {
     Index(index::Index),
     Add(add::Add),
     Remove(remove::Remove),
+    Rebuild(rebuild::Rebuild),
     Diff(diff::Diff),
     Check(check::Check),
     Inspect(inspect::Inspect),

@@ -2,7 +2,7 @@ use std::fmt;
 use std::fs;
 use std::io::Write;
 use std::num::NonZeroU16;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -10,12 +10,12 @@ use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use ndarray::Array2;
 use rq_vae::{BEAMS, Encoder, EpochReport, Preset, RqVaeConfig, RqVaeParams, Trainer};
-use semantic_id::{Collisions, Digest, LevelStatistics, Manifest};
+use semantic_id::{Collisions, LevelStatistics, Manifest};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tch::Device;
 
-use crate::artefact::{EmbeddingFile, MODEL_FILES, beside, peak_rss};
+use crate::artefact::{EmbeddingFile, beside, peak_rss, write_model};
 use crate::console::Console;
 use crate::output::{OutputFile, OutputFolder};
 use crate::{progress, usage_error};
@@ -323,29 +323,18 @@ fn show(bar: &ProgressBar, epoch: &EpochReport) {
     ));
 }
 
-fn write_folder(
-    output: OutputFolder,
-    trained: &Trained,
-    mut manifest: Manifest,
-) -> anyhow::Result<()> {
-    let mut write = |folder: &Path, file: &str, bytes: &[u8]| {
-        manifest.outputs.insert(file.to_owned(), Digest::of(bytes));
-        let path = folder.join(file);
-        fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))
-    };
-    let (model, config) = trained.encoder.to_files();
-    write(output.path(), MODEL_FILES[0], &model)?;
-    write(output.path(), MODEL_FILES[1], config.as_bytes())?;
+fn write_folder(output: OutputFolder, trained: &Trained, manifest: Manifest) -> anyhow::Result<()> {
     let mut epochs = Vec::new();
     for epoch in &trained.epochs {
         serde_json::to_writer(&mut epochs, epoch)?;
         epochs.push(b'\n');
     }
-    write(output.path(), "epochs.jsonl", &epochs)?;
-    let path = output.path().join("manifest.json");
-    let text = serde_json::to_string_pretty(&manifest)? + "\n";
-    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    output.commit()
+    write_model(
+        output,
+        &trained.encoder,
+        &[("epochs.jsonl", &epochs)],
+        manifest,
+    )
 }
 
 impl fmt::Display for Report {

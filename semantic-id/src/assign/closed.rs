@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use rayon::prelude::*;
 
-use crate::{Code, CodeMatrix, CodeSpace, Error, ItemId, Reserve, Result};
+use crate::{Code, CodeMatrix, CodeSpace, Error, ItemId, Result, Share};
 
 /// Last-level codes of one prefix, each with a number of slots: places for one item on a path.
 pub(super) type Slots = Vec<(Code, u32)>;
@@ -206,12 +206,7 @@ impl<'a> Closed<'a> {
 }
 
 /// Slots that are neither taken nor held in reserve, in all the space.
-pub(super) fn open_slots(
-    space: &CodeSpace,
-    capacity: u32,
-    reserve: Reserve,
-    taken: &Taken,
-) -> u128 {
+pub(super) fn open_slots(space: &CodeSpace, capacity: u32, reserve: Share, taken: &Taken) -> u128 {
     let last = space.size(space.levels() - 1);
     let of_prefix = last as u128 * u128::from(capacity);
     let open = of_prefix - reserve.of(of_prefix);

@@ -1,5 +1,6 @@
 //! From a draft, whose paths collide, to an assignment, whose paths do not.
 
+mod affinity;
 mod certificate;
 mod closed;
 mod contest;
@@ -7,16 +8,17 @@ mod cost;
 mod flow;
 mod optimal;
 mod options;
-mod reserve;
+mod relabel;
 mod sinkhorn;
 mod suffix;
 
 use rayon::prelude::*;
 use serde::Serialize;
 
+pub use affinity::Affinity;
 pub use certificate::{Certificate, Objective, Scope, Stage};
 pub use optimal::OptimalAssigner;
-pub use reserve::Reserve;
+pub use relabel::Relabelling;
 pub use sinkhorn::SinkhornAssigner;
 pub use suffix::SuffixAssigner;
 

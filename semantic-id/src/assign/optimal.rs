@@ -7,8 +7,8 @@ use super::certificate::{Certificate, Objective, Scope, Stage};
 use super::closed::{Closed, Slots, Taken, open_slots};
 use super::contest::{Contest, Settled};
 use super::options::Elsewhere;
-use super::{Assigner, Assignment, Overfull, Reserve, by_path, check_keys};
-use crate::{Code, CodeMatrix, Draft, Error, ItemId, ItemKeys, Result};
+use super::{Assigner, Assignment, Overfull, by_path, check_keys};
+use crate::{Code, CodeMatrix, Draft, Error, ItemId, ItemKeys, Result, Share};
 
 /// The fewest moves, then the least total squared distance, with a proof.
 ///
@@ -69,8 +69,9 @@ pub struct OptimalAssigner {
     pub scope: Scope,
     /// What is minimised.
     pub objective: Objective,
-    /// What every prefix leaves free.
-    pub reserve: Reserve,
+    /// The share of its slots that every prefix leaves free, for items to come. A slot is a place
+    /// for one item on a path.
+    pub reserve: Share,
 }
 
 impl Default for OptimalAssigner {
@@ -79,7 +80,7 @@ impl Default for OptimalAssigner {
             capacity: NonZeroU32::MIN,
             scope: Scope::default(),
             objective: Objective::default(),
-            reserve: Reserve::NONE,
+            reserve: Share::NONE,
         }
     }
 }
