@@ -287,7 +287,7 @@ fn a_retrained_index_keeps_most_ids_and_lives_on() {
     let rebuild = "rebuild now.npy --model other --keep-ids b --out c --out-model model2";
     let (report, _) = desk.json(rebuild);
     let kept = report["kept"].as_u64().expect("a count");
-    assert!(kept > 70, "{report}");
+    assert!(kept > 50, "{report}");
     // Items 0 to 4 are not among the embeddings, 5 was removed before, 6 comes back.
     let count = |name: &str| report[name].as_u64().expect("a count");
     assert_eq!(
@@ -296,7 +296,7 @@ fn a_retrained_index_keeps_most_ids_and_lives_on() {
     );
     let error = |name: &str| report[name].as_f64().expect("a distance");
     assert!(
-        error("distance") <= 1.021 * error("own_distance"),
+        error("distance") <= 1.021 * error("free_distance"),
         "{report}"
     );
 
@@ -337,7 +337,7 @@ fn a_retrained_index_keeps_most_ids_and_lives_on() {
     assert!(!desk.path("x").exists() && !desk.path("y").exists());
 }
 
-/// How often the next test kills; the issue of a release deserves a thousand.
+/// How often the next test kills; a release deserves a thousand.
 fn kills() -> u32 {
     let kills = std::env::var("SEMID_KILLS").ok();
     kills.map_or(50, |kills| kills.parse().expect("SEMID_KILLS is a number"))

@@ -8,8 +8,8 @@ use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use rq_vae::{BEAMS, Encoder, LeastSquares};
 use semantic_id::{
-    Affinity, Assigner, Assignment, Certificate, CodeMatrix, Draft, IndexInfo, ItemIndex, ItemKeys,
-    Manifest, Objective, OptimalAssigner, Scope, Share, SinkhornAssigner, SuffixAssigner,
+    Affinity, Assigner, Assignment, Certificate, CodeMatrix, Draft, IndexInfo, ItemId, ItemIndex,
+    ItemKeys, Manifest, Objective, OptimalAssigner, Scope, Share, SinkhornAssigner, SuffixAssigner,
     TokenFormat,
 };
 use serde::Serialize;
@@ -208,7 +208,7 @@ impl Index {
             unique_before: draft.paths().unique(),
             unique: assignment.paths().unique(),
             moved: assignment.moved(),
-            added_distance: assignment.added_distance(),
+            added_distance: self.added_distance(&assignment, &draft),
             reconstruction_mse_before: source.encoder.mse_of(&file.embeddings, draft.paths())?,
             reconstruction_mse: source.mse_after(&file, &assignment)?,
             draft_r2: source.r2,
@@ -267,13 +267,21 @@ impl Index {
         let (Some(strength), Some(interactions)) = (self.affinity, interactions) else {
             return Ok(assigner.assign(draft, keys)?);
         };
-        if !(0.0..=1.0).contains(&strength) {
-            return Err(usage_error(format!(
-                "--affinity {strength}: expected 0 to 1"
-            )));
-        }
         let affinity = Affinity::new(draft, &interactions.training(), strength)?;
         Ok(assigner.assign(&affinity.draft()?, keys)?)
+    }
+
+    /// What the moves added to the squared distance, by the quantizer's own geometry.
+    fn added_distance(&self, assignment: &Assignment, draft: &Draft) -> f64 {
+        if self.affinity.is_none() {
+            return assignment.added_distance();
+        }
+        let items = (0..draft.paths().len() as u32).map(ItemId);
+        let added = items.map(|item| {
+            let moved = draft.distances().path(item, assignment.paths().row(item));
+            f64::from(moved) - f64::from(draft.costs()[item.index()])
+        });
+        added.sum()
     }
 
     fn configuration(&self) -> Value {
@@ -330,10 +338,17 @@ impl Index {
             reserve: self.reserve,
         };
         let is_optimal = matches!(self.assigner, AssignerName::Optimal);
-        if !is_optimal && optimal != OptimalAssigner::default() {
+        let is_weighed = self.popularity || self.affinity.is_some();
+        if !is_optimal && (is_weighed || optimal != OptimalAssigner::default()) {
             return Err(usage_error(
-                "--capacity, --scope, --objective and --reserve are for --assigner optimal only",
+                "--capacity, --scope, --objective, --reserve, --popularity and --affinity are for \
+                 --assigner optimal only",
             ));
+        }
+        if let Some(strength) = self.affinity.filter(|w| !(0.0..=1.0).contains(w)) {
+            return Err(usage_error(format!(
+                "--affinity {strength}: expected 0 to 1"
+            )));
         }
         Ok(match self.assigner {
             AssignerName::Optimal => Box::new(optimal),

@@ -121,10 +121,10 @@ fn index_report(index: &ItemIndex<&[u8]>) -> anyhow::Result<Report> {
         .collect::<semantic_id::Result<Vec<_>>>()?;
     let facts = json!({
         "items": living.len(),
-        "removed": index.items() - living.len(),
         "codes": index.space().sizes(),
         "generation": index.info().generation,
         "parent": index.info().parent,
+        "removed": index.items() - living.len(),
         "bytes": index.bytes().len(),
         "digest": index.digest(),
         "examples": examples,
@@ -150,6 +150,7 @@ impl fmt::Display for Report {
         write!(f, "{}", self.kind)?;
         for (name, fact) in self.facts.as_object().into_iter().flatten() {
             match fact {
+                Value::Null => {}
                 Value::Array(rows) if rows.iter().any(Value::is_object) => {
                     write!(f, "\n{name}:")?;
                     for row in rows {

@@ -48,8 +48,8 @@ pub(crate) struct Rebuild {
     /// The items that were embedded, for their keys [default: EMB.keys.json, else row numbers]
     #[arg(long, value_name = "ITEMS")]
     keys: Option<PathBuf>,
-    /// How much farther from their codes the embeddings may lie than with MODEL as it is, in
-    /// latent space. The more, the more items keep their IDs; 0% still keeps those that cost nothing
+    /// How much farther from their codes the embeddings may lie, in latent space, than if no ID
+    /// had to be kept. The more, the more items keep their IDs; 0% keeps those that cost nothing
     #[arg(long, value_name = "SHARE", default_value = "2%")]
     tolerance: Share,
     /// The share of the last-level codes that every prefix leaves free [default: as of OLD]
@@ -72,9 +72,9 @@ struct Report {
     churn: Churn,
     /// Share of the items of both whose ID changed.
     churn_share: f64,
-    /// Mean squared distance of the items to their codes: of MODEL as it is, of MODEL2 before
-    /// assignment.
-    own_distance: f64,
+    /// Mean squared distance of the items to their codes before assignment: if no ID had to be
+    /// kept, and by MODEL2.
+    free_distance: f64,
     distance: f64,
     /// Items that IDs being unique moved away from those they would have.
     moved_by_assignment: usize,
@@ -142,7 +142,7 @@ impl Rebuild {
             "beams": self.beams,
         });
         let mut manifest = semantic_id::Manifest::new("rebuild", configuration.clone());
-        manifest.results = json!({ "own_distance": fit.own_distance, "distance": fit.distance });
+        manifest.results = json!({ "free_distance": fit.free_distance, "distance": fit.distance });
         file.enter(&mut manifest);
         enter_model(&self.model, &mut manifest)?;
         write_model(model, &fit.encoder, &[], manifest)?;
@@ -162,7 +162,7 @@ impl Rebuild {
             generation,
             churn_share: churn.share(),
             churn,
-            own_distance: fit.own_distance,
+            free_distance: fit.free_distance,
             distance: fit.distance,
             moved_by_assignment: assignment.moved(),
             added_distance: assignment.added_distance(),
@@ -245,9 +245,13 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}\n{}\nsquared distance of an item to its codes {:.6}, by the model as it was {:.6}; \
+            "{}\n{}\nsquared distance of an item to its codes {:.6}, if no ID had to be kept {:.6}; \
              {} items moved for their IDs to be unique",
-            self.generation, self.churn, self.distance, self.own_distance, self.moved_by_assignment
+            self.generation,
+            self.churn,
+            self.distance,
+            self.free_distance,
+            self.moved_by_assignment
         )?;
         self.full_prefixes.fmt(f)
     }

@@ -160,9 +160,9 @@ impl<'a> Closed<'a> {
         slots
     }
 
-    /// Whether a path must be among any so many that are not held by one of `items`: all of
-    /// them, where prefixes that no item knows hold a reserve.
-    pub(super) fn among(&self, items: usize, paths: usize) -> usize {
+    /// So many of all `paths` that one of them must have room beside `items`. A path without room
+    /// is held or taken; or in reserve, of which every prefix has some: then it may take all.
+    pub(super) fn enough(&self, items: usize, paths: usize) -> usize {
         match self.reserve {
             0 => paths.min(items + self.taken.len()),
             _ => paths,

@@ -48,9 +48,8 @@ impl<'a> Elsewhere<'a> {
         for item in items {
             *held.entry(paths.row(*item)).or_default() += 1;
         }
-        // A path without room is held or closed: among more than those, there is one with room.
         let all = usize::try_from(draft.space().capacity()).unwrap_or(usize::MAX);
-        let enough = all.min(FIRST_OPTIONS.max(closed.among(paths.len(), all)));
+        let enough = all.min(FIRST_OPTIONS.max(closed.enough(paths.len(), all)));
         let load = paths.len() as f64 / draft.space().capacity() as f64 / f64::from(capacity);
         let load = load + closed.load(draft.space());
         let first = (FIRST_OPTIONS as f64 / (1.0 - load).max(0.0)) as usize;
