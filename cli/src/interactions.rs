@@ -42,8 +42,8 @@ impl Interactions {
         builder.read(&path.display().to_string(), Input::from(file), &options)?;
         let histories = builder.finish().with_context(|| {
             format!(
-                "{} has no events of the {} items (the first is {:?}); give --keys the items \
-                 that were embedded",
+                "{} has no events of the {} items (the first is {:?}); are its item keys theirs? \
+                 Embeddings get their keys with --keys",
                 path.display(),
                 items.len(),
                 items.get(ItemId(0))
@@ -58,6 +58,10 @@ impl Interactions {
 
     pub(crate) fn histories(&self) -> &Histories {
         &self.histories
+    }
+
+    pub(crate) fn into_histories(self) -> Histories {
+        self.histories
     }
 
     /// The events of training, by user: all but the last two.

@@ -11,7 +11,6 @@ mod encoder;
 mod encoding;
 mod generation;
 mod interactions;
-mod interactions;
 mod map;
 mod materials;
 mod output;

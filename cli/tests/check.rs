@@ -199,7 +199,7 @@ fn files_of_another_catalogue_are_told() {
     desk.write("events.jsonl", r#"{"user_id": "1", "item_id": "sku"}"#);
     let message = desk.fails(1, "check index.safetensors --interactions events.jsonl");
     assert!(
-        message.contains("events.jsonl and the index have no item in common"),
+        message.contains("events.jsonl has no events of the"),
         "{message}"
     );
 }

@@ -20,8 +20,8 @@ mod item;
 mod manifest;
 mod popularity;
 mod purity;
-mod shuffle;
 mod share;
+mod shuffle;
 mod statistics;
 mod token;
 

@@ -1,19 +1,17 @@
 //! The files that are checked, in the order of the index's items.
 
-use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
 use ndarray::{Array2, Axis};
 use rq_vae::LeastSquares;
 use semantic_id::{CodeMatrix, ItemId, ItemIndex, ItemKeys};
-use semid_tasks::{
-    EventOptions, Histories, HistoriesBuilder, HistoryOptions, Input, Split, UnknownItems,
-};
+use semid_tasks::{Histories, Split};
 
 use super::Check;
 use super::texts::Texts;
 use crate::artefact::{EmbeddingFile, open_index, open_model};
+use crate::interactions::Interactions;
 use crate::map::Bytes;
 
 /// An index, and what was given beside it.
@@ -124,25 +122,13 @@ fn by_item(file: &EmbeddingFile, index: &ItemIndex<Bytes>) -> anyhow::Result<Arr
 impl Events {
     /// Events with items that the index does not have are left out.
     fn read(path: &Path, keys: &ItemKeys) -> anyhow::Result<Self> {
-        let file = path.display().to_string();
-        let input = File::open(path).with_context(|| format!("cannot read {file}"))?;
-        let options = HistoryOptions {
-            unknown_items: UnknownItems::Skip,
-            ..HistoryOptions::default()
-        };
-        let mut builder = HistoriesBuilder::new(keys, options);
-        builder.read(&file, Input::from(input), &EventOptions::default())?;
-        let histories = builder.finish();
-        let histories = histories.with_context(|| {
-            format!("{file} and the index have no item in common; are these its items' keys?")
-        })?;
-        let split = Split::leave_one_out(&histories);
+        let interactions = Interactions::open(path, None, keys)?;
         let mut training = vec![0; keys.len()];
-        for user in histories.users() {
-            for item in &histories.items(user)[..split.train_end(user)] {
-                training[item.index()] += 1;
-            }
+        for item in interactions.training().into_iter().flatten() {
+            training[item.index()] += 1;
         }
+        let histories = interactions.into_histories();
+        let split = Split::leave_one_out(&histories);
         Ok(Self {
             histories,
             split,
