@@ -167,6 +167,27 @@ fn removed_items_are_never_offered() {
 }
 
 #[test]
+fn removed_items_are_not_measured() {
+    let desk = published();
+    desk.ok("remove index.safetensors item-3 item-4 --out b");
+    for embeddings in ["first.npy", "left.npy"] {
+        let left: Vec<usize> = (0..FIRST).filter(|item| ![3, 4].contains(item)).collect();
+        let rows = desk::catalogue();
+        let rows: Vec<_> = left.iter().map(|&item| rows[item].clone()).collect();
+        desk.write_embeddings("left.npy", &rows);
+        desk.write_keys("left.npy", left.into_iter().map(key));
+        let (checked, ok) = desk.json(&format!("check b --embeddings {embeddings} --model model"));
+        assert!(ok, "{checked}");
+        assert_eq!(checked["items"], FIRST - 2);
+    }
+    let message = desk.fails(1, "check b --embeddings new.npy");
+    assert!(
+        message.contains("there are 30 embeddings, but the index has 88 items"),
+        "{message}"
+    );
+}
+
+#[test]
 fn what_a_change_cannot_do_is_an_error_that_names_the_items() {
     let desk = published();
     desk.ok("train emb.npy --preset rk-means --levels 3 --codes 16 --seed 1 --out other");

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use ndarray::{Array2, Axis};
 use rq_vae::LeastSquares;
-use semantic_id::{CodeMatrix, ItemId, ItemIndex, ItemKeys};
+use semantic_id::interchange::Table;
+use semantic_id::{CodeMatrix, CodeSpace, ItemId, ItemIndex, ItemKeys};
 use semid_tasks::{Histories, Split};
 
 use super::Check;
@@ -46,14 +47,20 @@ pub(super) struct Events {
 
 impl Inputs {
     pub(super) fn open(check: &Check) -> anyhow::Result<Self> {
-        let index = open_index(&check.index, false)?;
+        let published = open_index(&check.index, false)?;
+        let index = match published.alive() {
+            None => open_index(&check.index, true)?,
+            Some(_) => offered(&published)?,
+        };
         let (keys, paths) = (index.keys()?, index.codes()?);
         let texts = check.items.as_ref().map(|path| Texts::read(path, &keys));
         let events = check.interactions.as_ref();
         let events = events.map(|path| Events::read(path, &keys));
         let embedded = check.embeddings.as_ref().map(|path| {
             let file = EmbeddingFile::open(path, check.keys.as_deref())?;
-            Embedded::of(&file, &index, &paths, check.model.as_deref())
+            let embeddings = by_item(&file, &index, &published);
+            embeddings
+                .and_then(|rows| Embedded::of(rows, index.space(), &paths, check.model.as_deref()))
                 .with_context(|| path.display().to_string())
         });
         Ok(Self {
@@ -67,23 +74,30 @@ impl Inputs {
     }
 }
 
+/// The index of the items that were not removed.
+fn offered(published: &ItemIndex<Bytes>) -> anyhow::Result<ItemIndex<Bytes>> {
+    let table = Table::of(published)?;
+    let info = published.info().clone();
+    let (space, codes, keys) = (table.space(), table.codes(), table.keys());
+    let index = ItemIndex::build(space, codes, keys, usize::MAX, info)?;
+    Ok(ItemIndex::open(Bytes::Read(index.into_bytes()))?)
+}
+
 impl Embedded {
     fn of(
-        file: &EmbeddingFile,
-        index: &ItemIndex<Bytes>,
+        embeddings: Array2<f32>,
+        space: &CodeSpace,
         paths: &CodeMatrix,
         model: Option<&Path>,
     ) -> anyhow::Result<Self> {
-        let embeddings = by_item(file, index)?;
         let encoder = match model {
             Some(model) => open_model(model)?,
-            None => LeastSquares::fit(embeddings.view(), paths, index.space())?.encoder,
+            None => LeastSquares::fit(embeddings.view(), paths, space)?.encoder,
         };
         ensure!(
-            encoder.quantizer().space() == index.space(),
-            "the model has {} codes, the index {}",
-            encoder.quantizer().space(),
-            index.space()
+            encoder.quantizer().space() == space,
+            "the model has {} codes, the index {space}",
+            encoder.quantizer().space()
         );
         Ok(Self {
             mse: encoder.mse(embeddings.view(), paths)?,
@@ -94,26 +108,43 @@ impl Embedded {
 }
 
 /// Rows matched by key, or taken in order where the embeddings have no keys and the index has
-/// other ones than row numbers.
-fn by_item(file: &EmbeddingFile, index: &ItemIndex<Bytes>) -> anyhow::Result<Array2<f32>> {
+/// other ones than row numbers. Those of removed items are passed over.
+fn by_item(
+    file: &EmbeddingFile,
+    index: &ItemIndex<Bytes>,
+    published: &ItemIndex<Bytes>,
+) -> anyhow::Result<Array2<f32>> {
     ensure!(
-        index.items() == file.keys.len(),
+        (index.items()..=published.items()).contains(&file.keys.len()),
         "there are {} embeddings, but the index has {} items",
         file.keys.len(),
         index.items()
     );
     let embeddings = file.embeddings.all()?;
-    if file.numbered && index.find("0")?.is_none() {
-        return Ok(embeddings);
+    let mut rows = vec![None; index.items()];
+    if file.numbered && published.find("0")?.is_none() && file.keys.len() == published.items() {
+        let living = published.living()?;
+        rows = living.iter().map(|item| Some(item.index())).collect();
+    } else {
+        for (row, key) in file.keys.iter().enumerate() {
+            match index.find(key)? {
+                Some(item) => rows[item.index()] = Some(row),
+                None => ensure!(
+                    published.find(key)?.is_some(),
+                    "the index has no item {key:?}; give --keys the items that were embedded"
+                ),
+            }
+        }
     }
-    let mut rows = vec![0; index.items()];
-    for (row, key) in file.keys.iter().enumerate() {
-        let item = index.find(key)?.with_context(|| {
-            format!("the index has no item {key:?}; give --keys the items that were embedded")
-        })?;
-        rows[item.index()] = row;
+    let lacking = rows.iter().position(Option::is_none);
+    if let Some(item) = lacking {
+        bail!(
+            "there is no embedding of {:?}",
+            index.key(ItemId(item as u32))?
+        );
     }
-    Ok(match rows.is_sorted() {
+    let rows: Vec<usize> = rows.into_iter().flatten().collect();
+    Ok(match rows.len() == embeddings.nrows() && rows.is_sorted() {
         true => embeddings,
         false => embeddings.select(Axis(0), &rows),
     })
