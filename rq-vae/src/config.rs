@@ -16,6 +16,10 @@ pub struct RqVaeParams {
     pub seed: u64,
     /// Centre the embeddings and divide them by one number, so that their mean square is 1.
     pub standardize: bool,
+    /// Power of its standard deviation that each principal direction of the embeddings is
+    /// multiplied by before residual k-means: above 0, directions of little variance, mostly
+    /// noise, count for less in a distance. Without networks (`epochs` 0) only.
+    pub spectrum_power: f64,
     /// Rows that training sees, at most, drawn at random: they are held in memory.
     pub sample: usize,
     /// Lloyd iterations of the k-means that makes the first codebooks, at most.
@@ -135,6 +139,7 @@ impl RqVaeParams {
             codes: 256,
             seed: 0,
             standardize: true,
+            spectrum_power: 0.0,
             sample: 1 << 19,
             kmeans_iterations: 25,
             kmeans_sample: 1 << 16,
@@ -231,6 +236,7 @@ impl RqVaeParams {
             "0 to 1",
         )?;
         for (name, got) in [
+            ("spectrum_power", self.spectrum_power),
             ("noise", self.noise),
             ("learning_rate", self.learning_rate),
             ("codebook_learning_rate", self.codebook_learning_rate),
@@ -246,6 +252,12 @@ impl RqVaeParams {
                 "a finite number, at least 0",
             )?;
         }
+        check(
+            "spectrum_power",
+            self.spectrum_power,
+            self.spectrum_power == 0.0 || self.epochs == 0,
+            "0 where networks are trained (`epochs` above 0)",
+        )?;
         // The table of products between centroids of different levels (ResidualQuantizer).
         let pairs = self.levels.saturating_mul(self.levels - 1) / 2;
         let table = pairs

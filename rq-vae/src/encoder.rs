@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::network::{Linear, Mlp};
 use crate::random::shuffled;
+use crate::stretch::stretch;
 use crate::tensors::{Tensors, serialize, tensor};
 use crate::{
     Codebook, Embeddings, Error, LatentDistances, ResidualKMeans, ResidualQuantizer, Result,
@@ -94,8 +95,10 @@ impl Encoder {
         };
         let rows = sample(embeddings.nrows(), config);
         let points = standardize(embeddings.select(Axis(0), &rows).view(), &mean, scale);
-        let quantizer = ResidualKMeans::of(config).fit(points.view(), progress)?;
-        Self::of_quantizer((mean, scale), quantizer)
+        let (encoder, decoder) = stretch(points.view(), config.spectrum_power)?;
+        let latents = encoder.forward(points.view());
+        let quantizer = ResidualKMeans::of(config).fit(latents.view(), progress)?;
+        Self::new((mean, scale), encoder, decoder, quantizer)
     }
 
     /// A model whose networks are the identity.

@@ -48,6 +48,7 @@ mod random;
 mod residual_kmeans;
 mod search;
 mod siblings;
+mod stretch;
 mod tensors;
 #[cfg(feature = "torch")]
 mod torch;

@@ -110,7 +110,9 @@ impl Fusion {
         let guess = product(text.rows.view(), &ridge.weights, &ridge.intercept);
         let expected = Block::standard(blend(vectors, guess).view(), weight);
         let all = side_by_side(&[text.rows.view(), expected.rows.view()]);
-        let PrincipalAxes { axes, explained } = PrincipalAxes::of(all.view(), dim);
+        let PrincipalAxes {
+            axes, explained, ..
+        } = PrincipalAxes::of(all.view(), dim);
         let fused = product(all.view(), &axes, &Array1::zeros(axes.nrows()));
 
         // For an item of whom only `x` is known: `axes [t | f (ridge(t) - m)]`, `t = f' (x - m')`.

@@ -7,6 +7,8 @@ use super::dense::{eigen, gram};
 pub(crate) struct PrincipalAxes {
     /// `[k, D]`, orthonormal rows, by falling variance.
     pub(crate) axes: Array2<f32>,
+    /// The sum of squares along each, `[k]`.
+    pub(crate) variances: Vec<f64>,
     /// The share of the variance that lies in them.
     pub(crate) explained: f64,
 }
@@ -25,6 +27,7 @@ impl PrincipalAxes {
         Self {
             axes: axes.mapv(|x| x as f32).as_standard_layout().into_owned(),
             explained: if total > 0.0 { kept / total } else { 1.0 },
+            variances: values[..count].to_vec(),
         }
     }
 }
