@@ -10,6 +10,12 @@ use semid_tasks::{
 use crate::artefact::name;
 use crate::map;
 
+/// Items meet if they are at most so many places apart in a history.
+pub(crate) const WINDOW: usize = 3;
+
+/// Dimensions that histories are reduced to.
+pub(crate) const RANK: usize = 64;
+
 /// What users did with the items of a catalogue, and what of it may be learnt from.
 ///
 /// The last event of each user is kept for the test, the one before it for validation.

@@ -76,8 +76,17 @@ pub struct RqVaeParams {
     /// Share of the items that is kept out of training to tell when to stop.
     pub holdout: f64,
     /// Epochs without a better held-out error after which training stops. The start counts
-    /// too: a training that only makes things worse gives back residual k-means.
+    /// too: a training that only makes things worse gives back residual k-means. With
+    /// `alignment` or `diversity` the error is not all that counts, and all epochs are run.
     pub patience: usize,
+    /// Weight of the contrastive loss that draws quantized items to their collaborative vectors
+    /// (LETTER, arXiv 2405.07314); 0 turns it off.
+    pub alignment: f64,
+    /// Weight of LETTER's diversity loss, which keeps the codes of a level apart, those of
+    /// different groups most; 0 turns it off.
+    pub diversity: f64,
+    /// Groups into which the diversity loss divides the codes of a level, anew each epoch.
+    pub diversity_groups: usize,
 }
 
 /// How the learning rate falls after its warm-up.
@@ -108,6 +117,14 @@ pub enum Preset {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "RqVaeParams", into = "RqVaeParams")]
 pub struct RqVaeConfig(RqVaeParams);
+
+#[cfg(feature = "torch")]
+impl RqVaeConfig {
+    /// Whether more than the error of the reconstruction is minimized.
+    pub(crate) fn has_further_losses(&self) -> bool {
+        self.alignment > 0.0 || self.diversity > 0.0
+    }
+}
 
 impl std::ops::Deref for RqVaeConfig {
     type Target = RqVaeParams;
@@ -167,6 +184,9 @@ impl RqVaeParams {
             restart_dead_codes: true,
             holdout: 0.05,
             patience: 20,
+            alignment: 0.0,
+            diversity: 0.0,
+            diversity_groups: 10,
         };
         match preset {
             Preset::Default => default,
@@ -244,6 +264,8 @@ impl RqVaeParams {
             ("quantization_weight", self.quantization_weight),
             ("commitment", self.commitment),
             ("sinkhorn_epsilon", self.sinkhorn_epsilon),
+            ("alignment", self.alignment),
+            ("diversity", self.diversity),
         ] {
             check(
                 name,
@@ -257,6 +279,17 @@ impl RqVaeParams {
             self.spectrum_power,
             self.spectrum_power == 0.0 || self.epochs == 0,
             "0 where networks are trained (`epochs` above 0)",
+        )?;
+        for (name, got) in [("alignment", self.alignment), ("diversity", self.diversity)] {
+            let expected = "0 for residual k-means (`epochs` 0), which has no losses";
+            check(name, got, got == 0.0 || self.epochs > 0, expected)?;
+        }
+        at_least_one("diversity_groups", self.diversity_groups)?;
+        check(
+            "diversity_groups",
+            self.diversity_groups,
+            self.diversity == 0.0 || 2 * self.diversity_groups <= self.codes,
+            "at most half as many as there are codes",
         )?;
         // The table of products between centroids of different levels (ResidualQuantizer).
         let pairs = self.levels.saturating_mul(self.levels - 1) / 2;

@@ -70,7 +70,7 @@ pub use quantizer::{Codebook, LatentDistances, ResidualQuantizer};
 pub use residual_kmeans::ResidualKMeans;
 pub use siblings::{SiblingPair, Siblings};
 #[cfg(feature = "torch")]
-pub use torch::{EpochReport, Losses, RqVae, Trainer};
+pub use torch::{EpochReport, Guidance, Losses, RqVae, Trainer, TrainingItems};
 
 /// Width of the beam search wherever nothing else is asked for.
 pub const BEAMS: usize = 8;

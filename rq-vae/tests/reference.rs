@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
-use rq_vae::{Encoder, Preset, RqVae, RqVaeParams};
+use rq_vae::{Encoder, Guidance, Preset, RqVae, RqVaeParams};
 use safetensors::{Dtype, SafeTensors};
 use semantic_id::{Code, CodeMatrix, ItemId};
 use tch::{Device, Kind, Tensor};
@@ -88,7 +88,9 @@ impl Case {
 
     /// Losses, codes and gradients of one batch in training mode.
     fn trains_as_the_reference(&self) {
-        let losses = self.model.losses(&self.tensor("batch"));
+        let losses = self
+            .model
+            .losses(&self.tensor("batch"), &Guidance::default());
         self.assert_near("train.latents", &losses.residuals[0]);
         self.assert_near("train.last_residuals", &losses.residuals[2]);
         let codes = Tensor::stack(&losses.codes, 1);

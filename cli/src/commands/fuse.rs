@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::artefact::{EmbeddingFile, name, peak_rss};
 use crate::console::Console;
 use crate::embedding_output::EmbeddingOutput;
-use crate::interactions::Interactions;
+use crate::interactions::{Interactions, RANK, WINDOW};
 use crate::{map, progress, usage_error};
 
 /// Join embeddings with what users' histories tell of the items
@@ -59,10 +59,10 @@ pub(crate) struct Fuse {
     #[arg(long, value_name = "W", default_value = "auto")]
     weight: Weight,
     /// Items meet if they are at most so many places apart in a history
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = WINDOW)]
     window: usize,
     /// Dimensions that the histories are reduced to
-    #[arg(long, value_name = "N", default_value_t = 64)]
+    #[arg(long, value_name = "N", default_value_t = RANK)]
     rank: usize,
     /// Dimensions to keep of all [default: as many as EMB has]
     #[arg(long, value_name = "N")]

@@ -8,20 +8,28 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
-use ndarray::Array2;
-use rq_vae::{BEAMS, Encoder, EpochReport, Preset, RqVaeConfig, RqVaeParams, Trainer};
-use semantic_id::{Collisions, LevelStatistics, Manifest};
+use ndarray::{Array2, Axis};
+use rq_vae::{
+    BEAMS, CollaborativeVectors, Encoder, EpochReport, Preset, RqVaeConfig, RqVaeParams, Trainer,
+    TrainingItems,
+};
+use semantic_id::{Collisions, ItemKeys, LevelStatistics, Manifest};
+use semid_tasks::EventFormat;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tch::Device;
 
 use crate::artefact::{EmbeddingFile, beside, peak_rss, write_model};
 use crate::console::Console;
+use crate::interactions::{Interactions, RANK, WINDOW};
 use crate::output::{OutputFile, OutputFolder};
 use crate::{progress, usage_error};
 
 /// A checkpoint is written after the first epoch that ends this long after the last one.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
+
+/// Weight of the alignment with histories, where there are some and it is not set.
+const ALIGNMENT: f64 = 0.3;
 
 /// Train a model that turns embeddings into semantic IDs
 ///
@@ -31,6 +39,11 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 ///
 /// Of a large catalogue a random sample is read, 524,288 rows (--set sample=N): the embeddings
 /// may be larger than memory.
+///
+/// With --interactions, IDs learn from users' histories too: a contrastive loss draws quantized
+/// items to what their company tells of them (LETTER, arXiv 2405.07314; `alignment` sets its
+/// weight, `diversity` that of LETTER's other loss). `semid fuse` before training usually gains
+/// more.
 #[derive(Debug, Args)]
 pub(crate) struct Train {
     /// The embeddings: .npy, .safetensors or .parquet
@@ -54,6 +67,17 @@ pub(crate) struct Train {
     /// Seed of all draws
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// What users did, to learn from: JSONL, Parquet, CSV, LC-Rec *.inter.json, RecBole .inter,
+    /// Amazon reviews or MovieLens. Of each user the last two events are not looked at; events of
+    /// unknown items are left out and counted
+    #[arg(long, value_name = "INTERACTIONS")]
+    interactions: Option<PathBuf>,
+    /// Format of the interactions [default: told by content and ending]
+    #[arg(long, requires = "interactions")]
+    format: Option<EventFormat>,
+    /// The items that were embedded, for their keys [default: EMB.keys.json, else row numbers]
+    #[arg(long, value_name = "ITEMS")]
+    keys: Option<PathBuf>,
     /// Any other setting by its name in the manifest, as --set batch_size=512
     #[arg(long = "set", value_name = "NAME=VALUE")]
     settings: Vec<String>,
@@ -94,6 +118,8 @@ struct Report {
     reconstruction_mse: f64,
     held_out_mse: Option<f64>,
     levels_stats: Vec<LevelStatistics>,
+    /// Null without --interactions.
+    unknown_items_skipped: Option<u64>,
 }
 
 impl Train {
@@ -108,16 +134,26 @@ impl Train {
             )));
         }
         let output = OutputFolder::create(&self.out)?;
-        let file = EmbeddingFile::open(&self.embeddings, None)?;
-        let embeddings = file
+        let file = EmbeddingFile::open(&self.embeddings, self.keys.as_deref())?;
+        let (rows, embeddings) = file
             .embeddings
             .sample(config.sample, config.seed)
             .with_context(|| self.embeddings.display().to_string())?;
+        let histories = self.histories(&config, &file.keys)?;
+        let vectors = histories
+            .as_ref()
+            .map(|(_, vectors)| vectors.view().select(Axis(0), &rows));
         tch::set_num_threads(self.torch_threads.get().into());
 
         let trained = match config.epochs {
             0 => self.cluster(&config, &embeddings, console)?,
-            _ => self.train(&config, &embeddings, device, console)?,
+            _ => {
+                let items = TrainingItems {
+                    embeddings: embeddings.view(),
+                    vectors: vectors.as_ref().map(|vectors| vectors.view()),
+                };
+                self.train(&config, items, device, console)?
+            }
         };
         let (paths, _) = trained.encoder.encode(embeddings.view(), BEAMS)?;
         let collisions = Collisions::of(&paths);
@@ -140,9 +176,15 @@ impl Train {
                 .filter_map(|e| e.held_out_mse)
                 .reduce(f64::min),
             levels_stats: LevelStatistics::of(&paths, trained.encoder.quantizer().space()),
+            unknown_items_skipped: histories
+                .as_ref()
+                .map(|(interactions, _)| interactions.histories().unknown_skipped()),
         };
         let mut manifest = self.manifest(&config, &report)?;
         file.enter(&mut manifest);
+        if let Some((interactions, _)) = &histories {
+            interactions.enter(&mut manifest);
+        }
         write_folder(output, &trained, manifest)?;
         self.remove_checkpoint();
         console.report(&report)
@@ -172,7 +214,43 @@ impl Train {
         params.codes = self.codes.unwrap_or(params.codes);
         params.epochs = self.epochs.unwrap_or(params.epochs);
         params.seed = self.seed.unwrap_or(params.seed);
+        let set = |name: &str| {
+            self.settings
+                .iter()
+                .any(|s| s.split('=').next() == Some(name))
+        };
+        match self.interactions {
+            Some(_) if params.epochs == 0 => {
+                return Err(usage_error(
+                    "--interactions: residual k-means has no losses to learn from them; join them                      with the embeddings first (`semid fuse`), or train networks",
+                ));
+            }
+            Some(_) if !set("alignment") => params.alignment = ALIGNMENT,
+            None if params.alignment > 0.0 => {
+                return Err(usage_error(
+                    "--set alignment: there is nothing to align with; give --interactions",
+                ));
+            }
+            _ => {}
+        }
         params.check().map_err(usage_error)
+    }
+
+    /// What users did, and the collaborative vectors of all items.
+    fn histories(
+        &self,
+        config: &RqVaeConfig,
+        items: &ItemKeys,
+    ) -> anyhow::Result<Option<(Interactions, CollaborativeVectors)>> {
+        let Some(path) = &self.interactions else {
+            return Ok(None);
+        };
+        let interactions = Interactions::open(path, self.format, items)?;
+        let training = interactions.training();
+        let vectors =
+            CollaborativeVectors::learn(&training, items.len(), WINDOW, RANK, config.seed)
+                .with_context(|| path.display().to_string())?;
+        Ok(Some((interactions, vectors)))
     }
 
     fn device(&self) -> anyhow::Result<Device> {
@@ -208,11 +286,11 @@ impl Train {
     fn train(
         &self,
         config: &RqVaeConfig,
-        embeddings: &Array2<f32>,
+        items: TrainingItems<'_>,
         device: Device,
         console: &Console,
     ) -> anyhow::Result<Trained> {
-        let mut trainer = self.trainer(config, embeddings, device, console)?;
+        let mut trainer = self.trainer(config, items, device, console)?;
         let bar = progress::bar(console, "epochs", config.epochs);
         bar.set_position(trainer.epochs().len() as u64);
         let mut saved = Instant::now();
@@ -234,14 +312,14 @@ impl Train {
     fn trainer(
         &self,
         config: &RqVaeConfig,
-        embeddings: &Array2<f32>,
+        items: TrainingItems<'_>,
         device: Device,
         console: &Console,
     ) -> anyhow::Result<Trainer> {
         let path = self.checkpoint();
         if self.resume && path.exists() {
             let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
-            let trainer = Trainer::resume(config.clone(), embeddings.view(), device, &bytes)
+            let trainer = Trainer::resume(config.clone(), items, device, &bytes)
                 .with_context(|| path.display().to_string())?;
             console.note(format_args!(
                 "resumed after epoch {}",
@@ -250,12 +328,7 @@ impl Train {
             return Ok(trainer);
         }
         let bar = progress::bar(console, "k-means levels", config.levels);
-        Ok(Trainer::new(
-            config.clone(),
-            embeddings.view(),
-            device,
-            |_| bar.inc(1),
-        )?)
+        Ok(Trainer::new(config.clone(), items, device, |_| bar.inc(1))?)
     }
 
     fn checkpoint(&self) -> PathBuf {
@@ -363,8 +436,13 @@ impl fmt::Display for Report {
             100.0 * self.items_in_collisions,
             self.raw_collision_rate
         )?;
-        self.levels_stats
+        let by_level = &self.levels_stats;
+        by_level
             .iter()
-            .try_for_each(|level| write!(f, " {:.0}", level.perplexity))
+            .try_for_each(|level| write!(f, " {:.0}", level.perplexity))?;
+        if let Some(skipped) = self.unknown_items_skipped.filter(|&skipped| skipped > 0) {
+            write!(f, "\n{skipped} events of unknown items left out")?;
+        }
+        Ok(())
     }
 }

@@ -191,15 +191,15 @@ impl<D: AsRef<[u8]> + Sync> Embeddings<D> {
         }
     }
 
-    /// `count` rows drawn without replacement, in their order, `[count, D]`: all, if there are no
-    /// more.
+    /// `count` rows drawn without replacement, and their numbers, in their order: `[count, D]`;
+    /// all, if there are no more.
     ///
     /// # Errors
     ///
     /// Those of [`Embeddings::rows`].
-    pub fn sample(&self, count: usize, seed: u64) -> Result<Array2<f32>> {
+    pub fn sample(&self, count: usize, seed: u64) -> Result<(Vec<usize>, Array2<f32>)> {
         if count >= self.len() {
-            return self.all();
+            return Ok(((0..self.len()).collect(), self.all()?));
         }
         let mut drawn = shuffled(self.len(), seed, "training sample", 0);
         drawn.truncate(count);
@@ -213,7 +213,7 @@ impl<D: AsRef<[u8]> + Sync> Embeddings<D> {
                 out.assign(&values.row(0));
                 Ok::<(), Error>(())
             })?;
-        Ok(values)
+        Ok((drawn, values))
     }
 
     /// One row, whatever its values, `[1, D]`.

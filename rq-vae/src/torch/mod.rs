@@ -2,12 +2,14 @@
 
 mod adamw;
 mod checkpoint;
+mod contrastive;
 mod model;
 mod sinkhorn;
 mod trainer;
 
+pub use contrastive::Guidance;
 pub use model::{Losses, RqVae};
-pub use trainer::{EpochReport, Trainer};
+pub use trainer::{EpochReport, Trainer, TrainingItems};
 
 use ndarray::{Array1, Array2, ArrayView2};
 use tch::{Device, Kind, Tensor};

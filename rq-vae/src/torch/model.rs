@@ -2,6 +2,7 @@ use ndarray::{Array1, ArrayView2};
 use tch::nn::{self, Init, ModuleT};
 use tch::{Device, Kind, Reduction, Tensor};
 
+use super::contrastive::{Guidance, alignment, diversity};
 use super::sinkhorn::uniform_codes;
 use super::{to_matrix, to_tensor, to_vector};
 use crate::network::{Linear, Mlp};
@@ -20,17 +21,25 @@ pub struct RqVae {
     decoder: Network,
     /// `[K, d]` a level.
     codebooks: Vec<Tensor>,
+    /// From latents to the space of collaborative vectors, `[rank, d]`.
+    projection: Option<Tensor>,
 }
 
 /// The losses of one batch, scalars with gradients, and what the batch chose.
 #[derive(Debug)]
 pub struct Losses {
-    /// `reconstruction + quantization_weight * quantization`.
+    /// `reconstruction + quantization_weight * quantization`, and the next two by their weights.
     pub total: Tensor,
     /// Mean squared error of the decoder's output, in standardized units.
     pub reconstruction: Tensor,
     /// Mean over levels of codebook loss + commitment x commitment loss.
     pub quantization: Tensor,
+    /// What keeps quantized items from telling their collaborative vectors from others, in nats;
+    /// 0 without.
+    pub alignment: Tensor,
+    /// How hard it is to tell the other codes of a code's group from those of other groups, in
+    /// nats, the mean over levels; 0 without groups.
+    pub diversity: Tensor,
     /// Codes of each level, `[B]` i64.
     pub codes: Vec<Tensor>,
     /// What each level had to quantize, `[B, d]`.
@@ -170,7 +179,19 @@ impl RqVae {
             encoder,
             decoder,
             codebooks,
+            projection: None,
         }
+    }
+
+    /// Adds the map from latents to collaborative vectors of dimension `rank`, drawn from
+    /// libtorch's generator, that [`Guidance::vectors`] need. Only training uses it.
+    pub fn add_projection(&mut self, rank: usize) {
+        let latent = self.codebooks[0].size()[1];
+        let bound = 1.0 / (latent as f64).sqrt();
+        let (lo, up) = (-bound, bound);
+        let shape = [rank as i64, latent];
+        let init = Init::Uniform { lo, up };
+        self.projection = Some(self.store.root().var("projection", &shape, init));
     }
 
     /// Sets the codebooks to residual k-means on the latents of `sample` `[n, D]`.
@@ -215,7 +236,12 @@ impl RqVae {
     }
 
     /// Losses of one batch `x` `[B, D]`, standardized, in training mode.
-    pub fn losses(&self, x: &Tensor) -> Losses {
+    ///
+    /// # Panics
+    ///
+    /// For vectors without [`RqVae::add_projection`], and where numbers of items, dimensions or
+    /// levels differ.
+    pub fn losses(&self, x: &Tensor, guidance: &Guidance) -> Losses {
         let config = &self.config;
         let input = match config.noise {
             0.0 => x.shallow_clone(),
@@ -225,6 +251,7 @@ impl RqVae {
         let mut residual = latent.shallow_clone();
         let mut quantized = latent.zeros_like();
         let mut quantization = Tensor::zeros([], (Kind::Float, x.device()));
+        let mut apart = quantization.copy();
         let (mut codes, mut residuals) = (Vec::new(), Vec::new());
         for (level, codebook) in self.codebooks.iter().enumerate() {
             let chosen = self.choose(level, &residual);
@@ -232,6 +259,9 @@ impl RqVae {
             let mse = |a: &Tensor, b: &Tensor| a.mse_loss(&b.detach(), Reduction::Mean);
             quantization +=
                 mse(&centroids, &residual) + mse(&residual, &centroids) * config.commitment;
+            if let Some(partners) = &guidance.partners {
+                apart += diversity(&centroids, &chosen, codebook, &partners[level]);
+            }
             residuals.push(residual.detach());
             let left = &residual - centroids.detach();
             residual = if config.deep_commitment {
@@ -243,6 +273,7 @@ impl RqVae {
             codes.push(chosen);
         }
         let quantization = quantization / self.codebooks.len() as f64;
+        let diversity = apart / self.codebooks.len() as f64;
         // Straight through: the encoder sees the decoder's gradient as if nothing had been
         // quantized. The codebooks see it too where the configuration says so.
         let quantized = match config.reconstruct_codebooks {
@@ -253,11 +284,21 @@ impl RqVae {
             .decoder
             .forward(&quantized, true)
             .mse_loss(x, Reduction::Mean);
-        let total = &reconstruction + &quantization * config.quantization_weight;
+        let alignment = guidance.vectors.as_ref().map(|vectors| {
+            let projection = self.projection.as_ref().expect("added for the vectors");
+            alignment(&quantized.matmul(&projection.tr()), vectors)
+        });
+        let alignment = alignment.unwrap_or_else(|| diversity.zeros_like());
+        let total = &reconstruction
+            + &quantization * config.quantization_weight
+            + &alignment * config.alignment
+            + &diversity * config.diversity;
         Losses {
             total,
             reconstruction,
             quantization,
+            alignment,
+            diversity,
             codes,
             residuals,
         }

@@ -8,7 +8,10 @@ use tch::{Device, Kind, Tensor};
 
 use super::adamw::{AdamW, Parameter};
 use super::checkpoint::{self, State};
+use super::contrastive::{CodeGroups, Guidance};
 use super::model::{Losses, RqVae};
+use super::{to_matrix, to_tensor};
+use crate::embeddings::check_finite;
 use crate::encoder::{sample, standard, standardize};
 use crate::random::{generator, shuffled};
 use crate::{BEAMS, Encoder, Error, Result, RqVaeConfig, Schedule};
@@ -44,10 +47,33 @@ pub struct Trainer {
     standard: (Array1<f32>, f32),
     /// `[n, D]`, standardized, on the device.
     train: Tensor,
+    /// Their collaborative vectors, `[n, rank]`, where `alignment` is above 0.
+    vectors: Option<Tensor>,
     /// `[N, D]`, as given.
     catalogue: Array2<f32>,
     /// Rows of the catalogue that are kept out of training.
     held_out: Vec<usize>,
+}
+
+/// What a model is trained on; a matrix of embeddings is enough.
+#[derive(Debug, Clone, Copy)]
+pub struct TrainingItems<'a> {
+    /// `[N, D]`.
+    pub embeddings: ArrayView2<'a, f32>,
+    /// What histories tell of the same items, `[N, rank]`, as of
+    /// [`CollaborativeVectors`](crate::CollaborativeVectors): rows of zeros tell nothing. Used
+    /// where [`RqVaeParams::alignment`](crate::RqVaeParams::alignment) is above 0.
+    pub vectors: Option<ArrayView2<'a, f32>>,
+}
+
+impl<'a> From<ArrayView2<'a, f32>> for TrainingItems<'a> {
+    fn from(embeddings: ArrayView2<'a, f32>) -> Self {
+        let vectors = None;
+        Self {
+            embeddings,
+            vectors,
+        }
+    }
 }
 
 /// What an epoch did.
@@ -63,6 +89,10 @@ pub struct EpochReport {
     pub reconstruction: f64,
     /// Mean quantization loss of its steps, in standardized units.
     pub quantization: f64,
+    /// Mean alignment loss of its steps, in nats; `None` where it is off.
+    pub alignment: Option<f64>,
+    /// Mean diversity loss of its steps, in nats; `None` where it is off.
+    pub diversity: Option<f64>,
     /// Mean squared reconstruction error of the items kept out of training, in the
     /// embeddings' own units; `None` without such items.
     pub held_out_mse: Option<f64>,
@@ -75,19 +105,21 @@ pub struct EpochReport {
 }
 
 impl Trainer {
-    /// Prepares a training on `embeddings` `[N, D]`: draws the networks and starts the
-    /// codebooks by residual k-means, telling `progress` after each level.
+    /// Prepares a training: draws the networks and starts the codebooks by residual k-means,
+    /// telling `progress` after each level.
     ///
     /// # Errors
     ///
-    /// [`Error::Empty`] without items; [`Error::Setting`] for a CUDA device that is not there.
-    pub fn new(
+    /// [`Error::Empty`] without items; [`Error::Setting`] for a CUDA device that is not there, or
+    /// an `alignment` above 0 without vectors; [`Error::Shape`] if these are not of the same
+    /// number of items; [`Error::NotFinite`] for one that is not finite.
+    pub fn new<'a>(
         config: RqVaeConfig,
-        embeddings: ArrayView2<'_, f32>,
+        items: impl Into<TrainingItems<'a>>,
         device: Device,
         progress: impl FnMut(usize),
     ) -> Result<Self> {
-        let mut trainer = Self::prepare(config, embeddings, device)?;
+        let mut trainer = Self::prepare(config, items.into(), device)?;
         trainer.start_codebooks(progress)?;
         Ok(trainer)
     }
@@ -96,16 +128,16 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// [`Error::Training`] if the bytes are no checkpoint, or one of other settings or other
-    /// embeddings; those of [`Trainer::new`].
-    pub fn resume(
+    /// [`Error::Training`] if the bytes are no checkpoint, or one of other settings, embeddings
+    /// or vectors; those of [`Trainer::new`].
+    pub fn resume<'a>(
         config: RqVaeConfig,
-        embeddings: ArrayView2<'_, f32>,
+        items: impl Into<TrainingItems<'a>>,
         device: Device,
         bytes: &[u8],
     ) -> Result<Self> {
         let state = checkpoint::state(bytes)?;
-        let mut trainer = Self::prepare(config, embeddings, device)?;
+        let mut trainer = Self::prepare(config, items.into(), device)?;
         let differs = |what| {
             Err(Error::Training(format!(
                 "the checkpoint was made with other {what}; train with the same, or remove the \
@@ -116,7 +148,10 @@ impl Trainer {
             return differs("settings");
         }
         if state.data != trainer.state.data {
-            return differs("embeddings");
+            return differs(match trainer.vectors {
+                Some(_) => "embeddings or interactions",
+                None => "embeddings",
+            });
         }
         if state.best_error.is_some() {
             trainer.best = trainer.snapshot();
@@ -127,28 +162,29 @@ impl Trainer {
         Ok(trainer)
     }
 
-    fn prepare(
-        config: RqVaeConfig,
-        embeddings: ArrayView2<'_, f32>,
-        device: Device,
-    ) -> Result<Self> {
+    fn prepare(config: RqVaeConfig, items: TrainingItems<'_>, device: Device) -> Result<Self> {
+        let embeddings = items.embeddings;
         if embeddings.is_empty() {
             return Err(Error::Empty);
         }
         check_device(device)?;
+        let vectors = vectors(&config, &items)?;
         let standard = match config.standardize {
             true => standard(embeddings),
             false => (Array1::zeros(embeddings.ncols()), 1.0),
         };
-        let (held_out, train) = split(&config, embeddings.nrows());
-        let train = embeddings.select(Axis(0), &train);
+        let (held_out, rows) = split(&config, embeddings.nrows());
+        let train = embeddings.select(Axis(0), &rows);
         let train = standardize(train.view(), &standard.0, standard.1);
         let turn = seeded(draw(&config, "networks", 0));
-        let model = RqVae::new(config.clone(), embeddings.ncols(), device);
+        let mut model = RqVae::new(config.clone(), embeddings.ncols(), device);
+        if let Some(vectors) = vectors {
+            model.add_projection(vectors.ncols());
+        }
         drop(turn);
         let optimizer = AdamW::new(parameters(&model, &config));
         let state = State {
-            data: hash(embeddings),
+            data: hash(embeddings, vectors),
             config,
             epochs: Vec::new(),
             steps: 0,
@@ -157,6 +193,8 @@ impl Trainer {
         };
         Ok(Self {
             train: model.tensor(train.view()),
+            vectors: vectors
+                .map(|vectors| to_tensor(vectors.select(Axis(0), &rows).view(), device)),
             model,
             optimizer,
             state,
@@ -169,8 +207,9 @@ impl Trainer {
 
     fn start_codebooks(&mut self, progress: impl FnMut(usize)) -> Result<()> {
         let config = self.state.config.clone();
-        let rows = sample(self.train.size()[0] as usize, &config);
-        self.model.start_codebooks(&self.rows(&rows), progress)?;
+        let rows = self.index(&sample(self.train.size()[0] as usize, &config));
+        let rows = self.train.index_select(0, &rows);
+        self.model.start_codebooks(&rows, progress)?;
         let encoder = self.model.to_encoder(self.standard.clone())?;
         self.remember_best(&encoder, 0)?;
         Ok(())
@@ -190,7 +229,9 @@ impl Trainer {
         let _turn = seeded(draw(&config, "epoch", epoch));
         let items = self.train.size()[0] as usize;
         let order = shuffled(items, config.seed, "shuffle", epoch);
-        let mut sums = Tensor::zeros([3], (Kind::Float, self.train.device()));
+        let mut sums = Tensor::zeros([5], (Kind::Float, self.train.device()));
+        let groups = (config.diversity > 0.0).then(|| self.code_groups(epoch));
+        let mut rng = generator(config.seed, "diversity partners", epoch);
         let mut last = None;
         let mut counts = self.no_counts();
         let mut steps = 0;
@@ -198,11 +239,19 @@ impl Trainer {
             if self.optimizer.steps as usize >= self.total_steps() {
                 break;
             }
-            let losses = self.step(batch);
-            sums += Tensor::stack(
-                &[&losses.total, &losses.reconstruction, &losses.quantization].map(Tensor::detach),
-                0,
-            );
+            let partners = groups.as_ref().map(|groups| {
+                let level = |groups: &CodeGroups| groups.partners(&mut rng, self.train.device());
+                groups.iter().map(level).collect()
+            });
+            let losses = self.step(batch, partners);
+            let parts = [
+                &losses.total,
+                &losses.reconstruction,
+                &losses.quantization,
+                &losses.alignment,
+                &losses.diversity,
+            ];
+            sums += Tensor::stack(&parts.map(Tensor::detach), 0);
             for (counts, codes) in counts.iter_mut().zip(&losses.codes) {
                 *counts += codes.bincount::<Tensor>(None, config.codes as i64);
             }
@@ -236,9 +285,17 @@ impl Trainer {
             || (self.state.best_error.is_some() && waited >= self.state.config.patience)
     }
 
-    /// One optimizer step on some items.
-    fn step(&mut self, batch: &[usize]) -> Losses {
-        let losses = self.model.losses(&self.rows(batch));
+    /// One optimizer step on some items; `partners` as in [`Guidance`].
+    fn step(&mut self, batch: &[usize], partners: Option<Vec<Tensor>>) -> Losses {
+        let rows = self.index(batch);
+        let vectors = self.vectors.as_ref();
+        let guidance = Guidance {
+            vectors: vectors.map(|vectors| vectors.index_select(0, &rows)),
+            partners,
+        };
+        let losses = self
+            .model
+            .losses(&self.train.index_select(0, &rows), &guidance);
         self.optimizer.zero_grad();
         losses.total.backward();
         self.optimizer.clip(CLIP);
@@ -247,10 +304,18 @@ impl Trainer {
         losses
     }
 
-    fn rows(&self, rows: &[usize]) -> Tensor {
+    fn index(&self, rows: &[usize]) -> Tensor {
         let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
-        self.train
-            .index_select(0, &Tensor::from_slice(&rows).to_device(self.train.device()))
+        Tensor::from_slice(&rows).to_device(self.train.device())
+    }
+
+    /// The groups of each level's codes in an epoch.
+    fn code_groups(&mut self, epoch: u64) -> Vec<CodeGroups> {
+        let config = &self.state.config;
+        let mut rng = generator(config.seed, "diversity groups", epoch);
+        let groups = config.diversity_groups;
+        let of = |codebook: &Tensor| CodeGroups::of(to_matrix(codebook).view(), groups, &mut rng);
+        self.model.codebooks().iter().map(of).collect()
     }
 
     fn total_steps(&self) -> usize {
@@ -320,12 +385,16 @@ impl Trainer {
         let encoder = self.model.to_encoder(self.standard.clone())?;
         let (paths, _) = encoder.encode(self.catalogue.view(), 1)?;
         let held_out_mse = self.remember_best(&encoder, epoch)?;
+        let config = &self.state.config;
+        let mean = |weight: f64, at: usize| (weight > 0.0).then_some(means[at].into());
         Ok(EpochReport {
             epoch,
-            learning_rate: self.state.config.learning_rate * self.rate_factor(),
+            learning_rate: config.learning_rate * self.rate_factor(),
             loss: means[0].into(),
             reconstruction: means[1].into(),
             quantization: means[2].into(),
+            alignment: mean(config.alignment, 3),
+            diversity: mean(config.diversity, 4),
             held_out_mse,
             levels: LevelStatistics::of(&paths, encoder.quantizer().space()),
             collisions: Collisions::of(&paths),
@@ -333,7 +402,8 @@ impl Trainer {
         })
     }
 
-    /// The error of the held-out items, if there are any; keeps the model if none was better.
+    /// The error of the held-out items, if there are any; keeps the model if none was better,
+    /// unless more than the error counts.
     fn remember_best(&mut self, encoder: &Encoder, epoch: usize) -> Result<Option<f64>> {
         if self.held_out.is_empty() {
             return Ok(None);
@@ -341,7 +411,8 @@ impl Trainer {
         let held_out = self.catalogue.select(Axis(0), &self.held_out);
         let (paths, _) = encoder.encode(held_out.view(), BEAMS)?;
         let error = encoder.mse(held_out.view(), &paths)?;
-        if self.state.best_error.is_none_or(|best| error < best) {
+        let judged = !self.state.config.has_further_losses();
+        if judged && self.state.best_error.is_none_or(|best| error < best) {
             self.state.best_error = Some(error);
             self.state.best_epoch = epoch;
             self.best = self.snapshot();
@@ -411,6 +482,30 @@ fn parameters(model: &RqVae, config: &RqVaeConfig) -> Vec<Parameter> {
         .collect()
 }
 
+/// The vectors, if the settings use them.
+fn vectors<'a>(
+    config: &RqVaeConfig,
+    items: &TrainingItems<'a>,
+) -> Result<Option<ArrayView2<'a, f32>>> {
+    if config.alignment == 0.0 {
+        return Ok(None);
+    }
+    let vectors = items.vectors.ok_or_else(|| Error::Setting {
+        name: "alignment",
+        got: config.alignment.to_string(),
+        expected: "0 where there are no collaborative vectors to align with".to_owned(),
+    })?;
+    if vectors.nrows() != items.embeddings.nrows() {
+        return Err(Error::Shape {
+            what: "items with collaborative vectors",
+            got: vectors.nrows(),
+            expected: items.embeddings.nrows(),
+        });
+    }
+    check_finite(vectors.as_standard_layout().view(), 0)?;
+    Ok(Some(vectors))
+}
+
 fn check_device(device: Device) -> Result<()> {
     let there = tch::Cuda::device_count().max(0) as usize;
     match device {
@@ -452,12 +547,10 @@ fn draw(config: &RqVaeConfig, purpose: &str, key: u64) -> i64 {
     generator(config.seed, purpose, key).random::<u32>().into()
 }
 
-fn hash(embeddings: ArrayView2<'_, f32>) -> String {
+fn hash(embeddings: ArrayView2<'_, f32>, vectors: Option<ArrayView2<'_, f32>>) -> String {
     let mut hash = blake3::Hasher::new();
-    for row in embeddings.outer_iter() {
-        for value in row {
-            hash.update(&value.to_le_bytes());
-        }
+    for row in std::iter::once(embeddings).chain(vectors).flatten() {
+        hash.update(&row.to_le_bytes());
     }
     hash.finalize().to_hex().to_string()
 }
