@@ -147,6 +147,69 @@ fn the_weight_is_searched_and_sources_are_many() {
 }
 
 #[test]
+fn sources_side_by_side_get_codes_of_their_own() {
+    let desk = desk();
+    let images: Vec<Vec<f32>> = (0..ITEMS)
+        .map(|item| vec![(item as f32).sin(), (item as f32 * 0.3).cos(), 1.0])
+        .collect();
+    desk.write_embeddings("images.npy", &images);
+    let (report, ok) = desk.json("fuse emb.npy --with images.npy --side-by-side --out both.npy");
+    assert!(ok);
+    assert_eq!(report["dim"], 19);
+    assert_eq!(report["learnt"], Value::Null);
+    desk.ok("train both.npy --preset rk-means --codes 16 --blocks 16:2,3:1 --out model");
+    desk.ok("index both.npy --model model --out index.safetensors");
+    desk.ok("check index.safetensors --embeddings both.npy --model model");
+    desk.ok("fuse emb.npy --with images.npy --fusion both.npy.fusion --out again.npy");
+
+    let refused = |arguments: &str| desk.fails(2, arguments);
+    let blocks = "train both.npy --preset rk-means --out x --blocks";
+    assert!(refused(&format!("{blocks} 16-2")).contains("as 384:3"));
+    assert!(refused(&format!("{blocks} 16:2,3:1 --levels 4")).contains("4 levels in all"));
+    assert!(
+        desk.fails(1, &format!("{blocks} 16:2,4:1"))
+            .contains("got 20, expected 19")
+    );
+    assert!(refused("train both.npy --blocks 16:2,3:1 --out x").contains("`blocks`"));
+    refused("fuse emb.npy --side-by-side --out x.npy");
+    refused("fuse emb.npy --with images.npy --weight 2 --out x.npy");
+    assert!(
+        desk.fails(1, "train both.npy.fusion --out x")
+            .contains("fusion")
+    );
+}
+
+#[test]
+fn training_learns_from_histories() {
+    let desk = desk();
+    let settings = "--levels 3 --codes 16 --epochs 3 --set batch_size=32 --set diversity=0.01 \
+                    --set diversity_groups=4";
+    let (report, ok) = desk.json(&format!(
+        "train emb.npy --interactions events.csv {settings} --out model"
+    ));
+    assert!(ok);
+    assert_eq!(report["unknown_items_skipped"], 1);
+    let epochs = desk.text("model/epochs.jsonl");
+    let last: Value = serde_json::from_str(epochs.lines().last().expect("three")).expect("JSON");
+    assert!(last["alignment"].as_f64().is_some_and(|nats| nats > 0.0));
+    assert!(last["diversity"].as_f64().is_some_and(|nats| nats > 0.0));
+    let manifest: Value = serde_json::from_str(&desk.text("model/manifest.json")).expect("JSON");
+    assert!(manifest["inputs"]["events.csv"].is_string(), "{manifest}");
+    desk.ok("index emb.npy --model model --out index.safetensors");
+
+    let refused = |arguments: &str| desk.fails(2, &format!("train emb.npy --out x {arguments}"));
+    assert!(refused("--preset rk-means --interactions events.csv").contains("semid fuse"));
+    assert!(refused("--set alignment=0.1").contains("--interactions"));
+    assert!(refused("--set diversity=0.1 --codes 8").contains("half as many"));
+    desk.write("strangers.csv", "user_id,item_id,timestamp\nu,nobody,1\n");
+    let strangers = desk.fails(1, "train emb.npy --interactions strangers.csv --out x");
+    assert!(
+        strangers.contains("no events of the 120 items"),
+        "{strangers}"
+    );
+}
+
+#[test]
 fn histories_that_tell_nothing_are_named() {
     let desk = desk();
     let header = "user_id,item_id,timestamp\n";

@@ -20,6 +20,11 @@ pub struct RqVaeParams {
     /// multiplied by before residual k-means: above 0, directions of little variance, mostly
     /// noise, count for less in a distance. Without networks (`epochs` 0) only.
     pub spectrum_power: f64,
+    /// Dimensions and levels of each source, where each is to have codes of its own: with
+    /// `[[384, 3], [512, 1]]` the first 384 dimensions are quantized by the first three levels,
+    /// the other 512 by the last. Empty: all levels quantize all dimensions. Without networks
+    /// (`epochs` 0) only.
+    pub blocks: Vec<(usize, usize)>,
     /// Rows that training sees, at most, drawn at random: they are held in memory.
     pub sample: usize,
     /// Lloyd iterations of the k-means that makes the first codebooks, at most.
@@ -157,6 +162,7 @@ impl RqVaeParams {
             seed: 0,
             standardize: true,
             spectrum_power: 0.0,
+            blocks: Vec::new(),
             sample: 1 << 19,
             kmeans_iterations: 25,
             kmeans_sample: 1 << 16,
@@ -280,6 +286,9 @@ impl RqVaeParams {
             self.spectrum_power == 0.0 || self.epochs == 0,
             "0 where networks are trained (`epochs` above 0)",
         )?;
+        if !self.blocks.is_empty() {
+            self.check_blocks()?;
+        }
         for (name, got) in [("alignment", self.alignment), ("diversity", self.diversity)] {
             let expected = "0 for residual k-means (`epochs` 0), which has no losses";
             check(name, got, got == 0.0 || self.epochs > 0, expected)?;
@@ -303,6 +312,30 @@ impl RqVaeParams {
             "few enough that 2 L (L-1) K^2 <= 4 GiB",
         )?;
         Ok(RqVaeConfig(self))
+    }
+
+    fn check_blocks(&self) -> Result<()> {
+        let got = || format!("{:?}", self.blocks);
+        let whole = self
+            .blocks
+            .iter()
+            .all(|&(dim, levels)| dim > 0 && levels > 0);
+        check(
+            "blocks",
+            got(),
+            whole,
+            "at least a dimension and a level each",
+        )?;
+        let levels = self
+            .blocks
+            .iter()
+            .fold(0_usize, |sum, block| sum.saturating_add(block.1));
+        let expected = format!("{} levels in all, as `levels` says", self.levels);
+        check("blocks", got(), levels == self.levels, &expected)?;
+        let alone = self.epochs == 0 && self.spectrum_power == 0.0;
+        let expected =
+            "none where networks are trained (`epochs` above 0), or with `spectrum_power`";
+        check("blocks", got(), alone, expected)
     }
 }
 

@@ -6,14 +6,12 @@ use safetensors::SafeTensors;
 use semantic_id::{CodeMatrix, ItemId};
 use serde::{Deserialize, Serialize};
 
+use crate::blocks::by_blocks;
 use crate::network::{Linear, Mlp};
 use crate::random::shuffled;
 use crate::stretch::stretch;
 use crate::tensors::{Tensors, serialize, tensor};
-use crate::{
-    Codebook, Embeddings, Error, LatentDistances, ResidualKMeans, ResidualQuantizer, Result,
-    RqVaeConfig,
-};
+use crate::{Codebook, Embeddings, Error, LatentDistances, ResidualQuantizer, Result, RqVaeConfig};
 
 /// Rows that are read and encoded at a time.
 const CHUNK: usize = 4096;
@@ -83,7 +81,8 @@ impl Encoder {
     ///
     /// # Errors
     ///
-    /// Those of [`ResidualKMeans::fit`].
+    /// Those of [`ResidualKMeans::fit`](crate::ResidualKMeans::fit); [`Error::Shape`] if the configuration's blocks have other
+    /// dimensions in all.
     pub fn residual_kmeans(
         config: &RqVaeConfig,
         embeddings: ArrayView2<'_, f32>,
@@ -97,7 +96,7 @@ impl Encoder {
         let points = standardize(embeddings.select(Axis(0), &rows).view(), &mean, scale);
         let (encoder, decoder) = stretch(points.view(), config.spectrum_power)?;
         let latents = encoder.forward(points.view());
-        let quantizer = ResidualKMeans::of(config).fit(latents.view(), progress)?;
+        let quantizer = by_blocks(config, latents.view(), progress)?;
         Self::new((mean, scale), encoder, decoder, quantizer)
     }
 

@@ -31,6 +31,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod blocks;
 mod classic;
 mod collaborative;
 mod config;
@@ -55,7 +56,8 @@ mod torch;
 
 pub use classic::{ClassicIds, Ending, SpectralClustering};
 pub use collaborative::{
-    CollaborativeVectors, Cooccurrence, Fusion, FusionSource, Trial, WeightSearch, user_vectors,
+    CollaborativeVectors, Cooccurrence, FusedSpace, Fusion, FusionSource, Trial, WeightSearch,
+    user_vectors,
 };
 pub use config::{Preset, RqVaeConfig, RqVaeParams, Schedule};
 pub use continuation::{Continuation, OldPaths};

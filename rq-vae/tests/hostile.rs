@@ -9,7 +9,9 @@ use arrow_schema::{DataType, Field, Schema};
 use damage::{folder, survives};
 use ndarray::Array2;
 use parquet::arrow::ArrowWriter;
-use rq_vae::{CollaborativeVectors, Encoder, Fusion, FusionSource, Preset, RqVaeParams, npy};
+use rq_vae::{
+    CollaborativeVectors, Encoder, FusedSpace, Fusion, FusionSource, Preset, RqVaeParams, npy,
+};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use semantic_id::ItemId;
@@ -57,7 +59,8 @@ fn write_seeds() {
         embeddings: x.view(),
         weight: 1.0,
     };
-    let (fusion, _) = Fusion::learn(&[source; 2], &vectors, 1.0, 2).expect("sources agree");
+    let (fusion, _) = Fusion::learn(&[source; 2], &vectors, 1.0, FusedSpace::Principal(2))
+        .expect("sources agree");
     fs::create_dir_all(folder("fusion")).expect("writable");
     fs::write(folder("fusion").join("two"), fusion.to_bytes()).expect("writable");
 

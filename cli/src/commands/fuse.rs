@@ -1,12 +1,12 @@
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use clap::Args;
 use ndarray::Array2;
-use rq_vae::{CollaborativeVectors, Fusion, FusionSource, Trial, WeightSearch};
+use rq_vae::{CollaborativeVectors, FusedSpace, Fusion, FusionSource, Trial, WeightSearch};
 use semantic_id::{Digest, ItemKeys, Manifest};
 use semid_tasks::EventFormat;
 use serde::Serialize;
@@ -18,7 +18,7 @@ use crate::embedding_output::EmbeddingOutput;
 use crate::interactions::{Interactions, RANK, WINDOW};
 use crate::{map, progress, usage_error};
 
-/// Join embeddings with what users' histories tell of the items
+/// Join embeddings with what users' histories tell of the items, and with further embeddings
 ///
 /// Items that users meet in the same company come closer together, so that their IDs share
 /// prefixes. Only training events are learnt from: of each user the last event is kept for the
@@ -28,6 +28,9 @@ use crate::{map, progress, usage_error};
 /// Writes EMB, a .npy of f32 [items, dim] that `semid train` and `semid index` take like any
 /// other, and beside it EMB.keys.json, EMB.manifest.json and EMB.fusion. With --fusion, that file
 /// puts new items, of which only embeddings are known, into the same space.
+///
+/// Without --interactions, the embeddings of several sources are joined: in one space, or
+/// --side-by-side, where each source is to have codes of its own (`semid train --blocks`).
 #[derive(Debug, Args)]
 pub(crate) struct Fuse {
     /// The embeddings: .npy, .safetensors or .parquet
@@ -38,13 +41,15 @@ pub(crate) struct Fuse {
     further: Vec<Further>,
     /// What users did: JSONL, Parquet, CSV, LC-Rec *.inter.json, RecBole .inter, Amazon reviews
     /// or MovieLens. Events of unknown items are left out and counted
-    #[arg(long, value_name = "INTERACTIONS", required_unless_present = "fusion")]
+    #[arg(long, value_name = "INTERACTIONS", required_unless_present_any = ["fusion", "further"])]
     interactions: Option<PathBuf>,
     /// Fuse new items by what was learnt before: the file EMB.fusion of that time
     #[arg(
         long,
         value_name = "FUSION",
-        conflicts_with_all = ["interactions", "weight", "window", "rank", "dim", "seed", "format"]
+        conflicts_with_all = [
+            "interactions", "weight", "window", "rank", "dim", "side_by_side", "seed", "format"
+        ]
     )]
     fusion: Option<PathBuf>,
     /// The .npy file to write
@@ -56,22 +61,31 @@ pub(crate) struct Fuse {
     /// How much the histories count, where the embeddings count 1. `auto` tries 0 to 2: at each
     /// weight IDs of 4 x 256 codes are made without the validation events, and the weight is
     /// taken whose IDs tell most about these
-    #[arg(long, value_name = "W", default_value = "auto")]
+    #[arg(
+        long,
+        value_name = "W",
+        default_value = "auto",
+        requires = "interactions"
+    )]
     weight: Weight,
     /// Items meet if they are at most so many places apart in a history
-    #[arg(long, value_name = "N", default_value_t = WINDOW)]
+    #[arg(long, value_name = "N", default_value_t = WINDOW, requires = "interactions")]
     window: usize,
     /// Dimensions that the histories are reduced to
-    #[arg(long, value_name = "N", default_value_t = RANK)]
+    #[arg(long, value_name = "N", default_value_t = RANK, requires = "interactions")]
     rank: usize,
     /// Dimensions to keep of all [default: as many as EMB has]
     #[arg(long, value_name = "N")]
     dim: Option<usize>,
+    /// Keep the dimensions of each source, those of the histories last, instead of those in which
+    /// all together vary most
+    #[arg(long, conflicts_with = "dim")]
+    side_by_side: bool,
     /// Seed of all draws
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Format of the interactions [default: told by content and ending]
-    #[arg(long)]
+    #[arg(long, requires = "interactions")]
     format: Option<EventFormat>,
 }
 
@@ -130,7 +144,7 @@ struct Report {
     sources: Vec<usize>,
     /// The share of the variance that the dimensions keep.
     explained: f64,
-    /// Null with --fusion.
+    /// Null without --interactions.
     #[serde(flatten)]
     learnt: Option<Learnt>,
     seconds: f64,
@@ -178,7 +192,14 @@ impl Fuse {
                 let fused = fusion.apply(&views)?;
                 (fusion, fused, None)
             }
-            None => self.learn(&sources, &mut manifest, console)?,
+            None => match &self.interactions {
+                Some(path) => self.learn(&sources, path, &mut manifest, console)?,
+                None => {
+                    let weighted = self.weighted(&sources);
+                    let (fusion, fused) = Fusion::of_sources(&weighted, self.space(&sources))?;
+                    (fusion, fused, None)
+                }
+            },
         };
         let report = Report {
             out: self.out.clone(),
@@ -193,6 +214,8 @@ impl Fuse {
         let mut further = Vec::new();
         if let Some(learnt) = &report.learnt {
             learnt.enter(&mut manifest);
+        }
+        if self.fusion.is_none() {
             further.push(("fusion", fusion.to_bytes()));
         }
         output.write(fused.view(), sources.keys.iter(), &further, manifest)?;
@@ -203,15 +226,23 @@ impl Fuse {
         if self.fusion.is_some() {
             return json!({});
         }
+        let with: Vec<_> = self
+            .further
+            .iter()
+            .map(|f| (name(&f.path), f.weight()))
+            .collect();
+        let space = json!({ "with": with, "dim": self.dim, "side_by_side": self.side_by_side });
+        if self.interactions.is_none() {
+            return space;
+        }
         json!({
-            "with": self.further.iter().map(|f| (name(&f.path), f.weight())).collect::<Vec<_>>(),
+            "space": space,
             "weight": match self.weight {
                 Weight::Auto => json!("auto"),
                 Weight::Given(weight) => json!(weight),
             },
             "window": self.window,
             "rank": self.rank,
-            "dim": self.dim,
             "format": self.format.map(|format| format.to_string()),
         })
     }
@@ -262,11 +293,10 @@ impl Fuse {
     fn learn(
         &self,
         sources: &Sources,
+        path: &Path,
         manifest: &mut Manifest,
         console: &Console,
     ) -> anyhow::Result<(Fusion, Array2<f32>, Option<Learnt>)> {
-        let path = self.interactions.as_ref();
-        let path = path.expect("clap requires one of the two");
         let interactions = Interactions::open(path, self.format, &sources.keys)?;
         interactions.enter(manifest);
         manifest.seed = Some(self.seed);
@@ -277,14 +307,14 @@ impl Fuse {
                 .with_context(|| path.display().to_string())?;
 
         let weighted = self.weighted(sources);
-        let dim = self.dim.unwrap_or_else(|| sources.values[0].ncols());
+        let space = self.space(sources);
         let start = Instant::now();
         let (weight, trials) = match self.weight {
             Weight::Given(weight) => (weight, Vec::new()),
-            Weight::Auto => best(self.trials(&weighted, &interactions, dim, console)?),
+            Weight::Auto => best(self.trials(&weighted, &interactions, space, console)?),
         };
         let seconds_search = start.elapsed().as_secs_f64();
-        let (fusion, fused) = Fusion::learn(&weighted, &vectors, weight, dim)?;
+        let (fusion, fused) = Fusion::learn(&weighted, &vectors, weight, space)?;
         let histories = interactions.histories();
         let learnt = Learnt {
             users: histories.len(),
@@ -299,6 +329,13 @@ impl Fuse {
             seconds_search,
         };
         Ok((fusion, fused, Some(learnt)))
+    }
+
+    fn space(&self, sources: &Sources) -> FusedSpace {
+        match self.side_by_side {
+            true => FusedSpace::SideBySide,
+            false => FusedSpace::Principal(self.dim.unwrap_or_else(|| sources.values[0].ncols())),
+        }
     }
 
     /// The sources with their weights, the first with 1.
@@ -316,13 +353,13 @@ impl Fuse {
         &self,
         sources: &[FusionSource<'_>],
         interactions: &Interactions,
-        dim: usize,
+        space: FusedSpace,
         console: &Console,
     ) -> anyhow::Result<Vec<Trial>> {
         let histories = interactions.before_test();
         let shape = (self.window, self.rank);
         let bar = progress::bar(console, "weights tried", WeightSearch::GRID.len());
-        let search = WeightSearch::new(sources, &histories, shape, dim, self.seed);
+        let search = WeightSearch::new(sources, &histories, shape, space, self.seed);
         let trials = search.and_then(|search| {
             let trial = |weight| search.try_weight(weight).inspect(|_| bar.inc(1));
             WeightSearch::GRID.into_iter().map(trial).collect()

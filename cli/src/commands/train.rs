@@ -61,6 +61,10 @@ pub(crate) struct Train {
     /// Codes a level
     #[arg(long, value_name = "K")]
     codes: Option<usize>,
+    /// Give each of several sources codes of its own: dimensions and levels of each, as
+    /// 384:3,512:1 for EMB of `semid fuse --side-by-side` (rk-means only)
+    #[arg(long, value_name = "D:L,D:L", value_delimiter = ',', value_parser = block)]
+    blocks: Vec<(usize, usize)>,
     /// Passes over the catalogue, at most
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
@@ -210,6 +214,11 @@ impl Train {
         }
         let mut params: RqVaeParams = serde_json::from_value(params)
             .map_err(|error| usage_error(format!("--set: {error}")))?;
+        if !self.blocks.is_empty() {
+            let levels = self.blocks.iter().map(|&(_, levels)| levels);
+            params.levels = levels.fold(0, usize::saturating_add);
+            params.blocks = self.blocks.clone();
+        }
         params.levels = self.levels.unwrap_or(params.levels);
         params.codes = self.codes.unwrap_or(params.codes);
         params.epochs = self.epochs.unwrap_or(params.epochs);
@@ -370,6 +379,14 @@ impl Train {
         });
         Ok(manifest)
     }
+}
+
+/// `D:L`.
+fn block(text: &str) -> Result<(usize, usize), String> {
+    let numbers = text
+        .split_once(':')
+        .and_then(|(dim, levels)| Some((dim.parse().ok()?, levels.parse().ok()?)));
+    numbers.ok_or_else(|| "expected dimensions and levels, as 384:3".to_owned())
 }
 
 struct Trained {

@@ -28,12 +28,23 @@ pub struct FusionSource<'a> {
     pub weight: f32,
 }
 
+/// The space in which sources and histories are fused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FusedSpace {
+    /// So many of the directions in which all of them together vary most, or as many as there
+    /// are.
+    Principal(usize),
+    /// The columns of each source after those of the one before, those of the histories last:
+    /// what separate codebooks need ([`RqVaeParams::blocks`](crate::RqVaeParams::blocks)).
+    SideBySide,
+}
+
 /// Embeddings and collaborative vectors in one space, before quantization.
 ///
 /// ```text
 /// sources    t = [w_1 standard(x_1) | w_2 standard(x_2) | ...]
 /// histories  c = (n u + 4 ridge(t)) / (n + 4)       n events of the item, u its vector
-/// fused      PCA of [t | weight standard(c)]
+/// fused      PCA of [t | weight standard(c)], or these columns as they are
 /// ```
 ///
 /// `standard` centres, and scales to a mean squared length of 1. An item with few events is drawn
@@ -43,7 +54,7 @@ pub struct FusionSource<'a> {
 ///
 /// ```
 /// use ndarray::Array2;
-/// use rq_vae::{CollaborativeVectors, Fusion, FusionSource};
+/// use rq_vae::{CollaborativeVectors, FusedSpace, Fusion, FusionSource};
 /// use semantic_id::ItemId;
 ///
 /// let texts = Array2::from_shape_fn((6, 4), |(item, at)| ((item * (at + 2)) as f32).sin());
@@ -52,7 +63,8 @@ pub struct FusionSource<'a> {
 /// let vectors = CollaborativeVectors::learn(&training, 6, 3, 2, 0)?;
 ///
 /// let sources = [FusionSource { embeddings: texts.view(), weight: 1.0 }];
-/// let (fusion, fused) = Fusion::learn(&sources, &vectors, 1.0, 4)?;
+/// let space = FusedSpace::Principal(4);
+/// let (fusion, fused) = Fusion::learn(&sources, &vectors, 1.0, space)?;
 /// assert_eq!(fused.dim(), (6, 4));
 /// let new_item = texts.slice(ndarray::s![..1, ..]);
 /// assert_eq!(fusion.apply(&[new_item])?.dim(), (1, 4));
@@ -84,44 +96,68 @@ const FORMAT: &str = "semid.fusion";
 const VERSION: u32 = 1;
 
 impl Fusion {
-    /// Fuses the items of a catalogue, `weight` to 1 between histories and sources, into `dim`
-    /// dimensions (or as many as there are). Returns the way to fuse new items, and the fused
-    /// embeddings `[N, D']`, which do not depend on threads.
+    /// Fuses the items of a catalogue, `weight` to 1 between histories and sources. Returns the
+    /// way to fuse new items, and the fused embeddings `[N, D']`, which do not depend on threads.
     ///
     /// `O(N D^2 + D^3)` for `D` dimensions of sources and vectors together; holds three matrices
     /// `[N, D]`.
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] if sources and vectors are not of the same items, or `dim` is 0;
-    /// [`Error::Empty`] without sources; [`Error::Setting`] for a weight that is negative or not
-    /// finite, or if no source has one above 0;
+    /// [`Error::Shape`] if sources and vectors are not of the same items; [`Error::Empty`] without
+    /// sources; [`Error::Setting`] for a weight that is negative or not finite, if no source has
+    /// one above 0, or for a space of no dimensions;
     /// [`Error::NotFinite`] for a value that is not finite, or not after centring.
     pub fn learn(
         sources: &[FusionSource<'_>],
         vectors: &CollaborativeVectors,
         weight: f32,
-        dim: usize,
+        space: FusedSpace,
     ) -> Result<(Self, Array2<f32>)> {
-        check(sources, vectors, weight, dim)?;
+        check(sources, vectors.len(), weight, space)?;
         let text = Block::of_sources(sources);
         check_finite(text.rows.view(), 0)?;
         let ridge = fit(&text, vectors);
         let guess = product(text.rows.view(), &ridge.weights, &ridge.intercept);
         let expected = Block::standard(blend(vectors, guess).view(), weight);
         let all = side_by_side(&[text.rows.view(), expected.rows.view()]);
-        let PrincipalAxes {
-            axes, explained, ..
-        } = PrincipalAxes::of(all.view(), dim);
+        let (axes, explained) = space.axes(all.view());
         let fused = product(all.view(), &axes, &Array1::zeros(axes.nrows()));
 
         // For an item of whom only `x` is known: `axes [t | f (ridge(t) - m)]`, `t = f' (x - m')`.
         let (of_text, of_vectors) = axes.view().split_at(Axis(1), text.rows.ncols());
         let of_vectors = &of_vectors * &expected.factors;
         let fusion = Self {
-            dims: sources.iter().map(|s| s.embeddings.ncols()).collect(),
+            dims: dims(sources),
             map: (&of_text + &of_vectors.dot(&ridge.weights)) * &text.factors,
             bias: of_vectors.dot(&(ridge.intercept - expected.mean)),
+            mean: text.mean,
+            explained,
+        };
+        Ok((fusion, fused))
+    }
+
+    /// Fuses embeddings of several sources where there are no histories; otherwise as
+    /// [`Fusion::learn`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Fusion::learn`].
+    pub fn of_sources(
+        sources: &[FusionSource<'_>],
+        space: FusedSpace,
+    ) -> Result<(Self, Array2<f32>)> {
+        let items = sources.first().map_or(0, |first| first.embeddings.nrows());
+        check(sources, items, 0.0, space)?;
+        let text = Block::of_sources(sources);
+        check_finite(text.rows.view(), 0)?;
+        let (axes, explained) = space.axes(text.rows.view());
+        let bias = Array1::zeros(axes.nrows());
+        let fused = product(text.rows.view(), &axes, &bias);
+        let fusion = Self {
+            dims: dims(sources),
+            map: axes * &text.factors,
+            bias,
             mean: text.mean,
             explained,
         };
@@ -231,6 +267,26 @@ impl Fusion {
     }
 }
 
+impl FusedSpace {
+    /// Its axes `[D', D]` for centred rows `[n, D]`, and the share of their variance that it keeps.
+    fn axes(self, rows: ArrayView2<'_, f32>) -> (Array2<f32>, f64) {
+        match self {
+            Self::Principal(dim) => {
+                let found = PrincipalAxes::of(rows, dim);
+                (found.axes, found.explained)
+            }
+            Self::SideBySide => (Array2::eye(rows.ncols()), 1.0),
+        }
+    }
+}
+
+fn dims(sources: &[FusionSource<'_>]) -> Vec<usize> {
+    sources
+        .iter()
+        .map(|source| source.embeddings.ncols())
+        .collect()
+}
+
 /// Centred and scaled columns: `rows = (x - mean) * factors`.
 struct Block {
     rows: Array2<f32>,
@@ -312,18 +368,13 @@ fn product(x: ArrayView2<'_, f32>, map: &Array2<f32>, bias: &Array1<f32>) -> Arr
     out
 }
 
-fn check(
-    sources: &[FusionSource<'_>],
-    vectors: &CollaborativeVectors,
-    weight: f32,
-    dim: usize,
-) -> Result<()> {
+fn check(sources: &[FusionSource<'_>], items: usize, weight: f32, space: FusedSpace) -> Result<()> {
     if sources.is_empty() {
         return Err(Error::Empty);
     }
     for source in sources {
-        let what = "items of a source to fuse (the histories are of others)";
-        expect(what, source.embeddings.nrows(), vectors.len())?;
+        let what = "items of a source to fuse (the histories or the first source have others)";
+        expect(what, source.embeddings.nrows(), items)?;
         check_finite(source.embeddings.as_standard_layout().view(), 0)?;
     }
     let weights = || sources.iter().map(|source| source.weight);
@@ -345,7 +396,7 @@ fn check(
     if weights().all(|weight| weight == 0.0) {
         return Err(setting("weight", "0 for all sources".into(), "one above 0"));
     }
-    if dim == 0 {
+    if space == FusedSpace::Principal(0) {
         return Err(setting("dim", "0".into(), "at least 1"));
     }
     Ok(())
@@ -392,7 +443,8 @@ mod tests {
             embeddings: texts.view(),
             weight: 1.0,
         };
-        Fusion::learn(&[source], &vectors(), weight, dim).expect("one source")
+        let space = FusedSpace::Principal(dim);
+        Fusion::learn(&[source], &vectors(), weight, space).expect("one source")
     }
 
     fn distance(x: &Array2<f32>, a: usize, b: usize) -> f32 {
@@ -439,10 +491,40 @@ mod tests {
             embeddings: texts.view(),
             weight: 0.3,
         };
-        let (fusion, two) = Fusion::learn(&[source; 2], &vectors(), 0.0, 20).expect("they fit");
+        let space = FusedSpace::Principal(20);
+        let (fusion, two) = Fusion::learn(&[source; 2], &vectors(), 0.0, space).expect("they fit");
         assert_eq!((fusion.sources(), fusion.dim()), (&[6, 6][..], 20));
         let (_, one) = learn(0.0, 6);
         assert!((distance(&two, 0, 9) - distance(&one, 0, 9)).abs() < 1e-4);
+        // Without histories there are no columns of theirs.
+        let (fusion, two) = Fusion::of_sources(&[source; 2], space).expect("they fit");
+        assert_eq!(fusion.dim(), 12);
+        assert!((distance(&two, 0, 9) - distance(&one, 0, 9)).abs() < 1e-4);
+    }
+
+    #[test]
+    fn sources_side_by_side_keep_their_columns() {
+        let (texts, images) = (texts(), texts().mapv(|x| (5.0 * x).cos()));
+        let source = |embeddings, weight| FusionSource { embeddings, weight };
+        let sources = [source(texts.view(), 3.0), source(images.view(), 4.0)];
+        let (fusion, fused) =
+            Fusion::of_sources(&sources, FusedSpace::SideBySide).expect("they fit");
+        assert_eq!((fusion.dim(), fusion.explained), (12, 1.0));
+        for (of, columns, weight) in [(&texts, 0..6, 0.6), (&images, 6..12, 0.8)] {
+            let own = fused.slice(ndarray::s![.., columns]).to_owned();
+            let (mean, scale) = standard(of.view());
+            let expected = standardize(of.view(), &mean, scale) * (weight / 6.0_f32.sqrt());
+            assert!((&own - &expected).iter().all(|e| e.abs() < 1e-5));
+        }
+        let again = fusion
+            .apply(&[texts.view(), images.view()])
+            .expect("the same");
+        assert!((again - &fused).iter().all(|e| e.abs() < 1e-5));
+        let all = Fusion::learn(&sources, &vectors(), 0.5, FusedSpace::SideBySide);
+        let (fusion, with_histories) = all.expect("they fit");
+        assert_eq!(fusion.dim(), 12 + vectors().view().ncols());
+        let own = with_histories.slice(ndarray::s![.., ..12]);
+        assert!((&own - &fused).iter().all(|e| e.abs() < 1e-5));
     }
 
     #[test]
@@ -466,7 +548,8 @@ mod tests {
             weight,
         };
         let refused = |sources: &[FusionSource<'_>], weight, dim| {
-            let error = Fusion::learn(sources, &vectors, weight, dim).expect_err("refused");
+            let error = Fusion::learn(sources, &vectors, weight, FusedSpace::Principal(dim))
+                .expect_err("refused");
             error.to_string()
         };
         assert!(refused(&[], 1.0, 4).contains("no rows"));

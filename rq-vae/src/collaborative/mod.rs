@@ -17,7 +17,7 @@ mod vectors;
 
 pub use cooccurrence::Cooccurrence;
 pub(crate) use cooccurrence::check_items;
-pub use fusion::{Fusion, FusionSource};
+pub use fusion::{FusedSpace, Fusion, FusionSource};
 pub(crate) use pca::PrincipalAxes;
 pub use search::{Trial, WeightSearch};
 pub(crate) use sparse::SparseSymmetric;

@@ -2,7 +2,7 @@ use ndarray::{Array2, ArrayView2};
 use semantic_id::{Assigner, Draft, HeldOutGain, ItemId, ItemKeys, OptimalAssigner};
 use serde::Serialize;
 
-use super::{CollaborativeVectors, Fusion, FusionSource};
+use super::{CollaborativeVectors, FusedSpace, Fusion, FusionSource};
 use crate::{BEAMS, Encoder, LatentDistances, Preset, Result, RqVaeParams};
 
 /// Finds the weight at which a [`Fusion`] makes the IDs that tell most about behaviour.
@@ -15,7 +15,7 @@ pub struct WeightSearch<'a, 's> {
     sources: &'a [FusionSource<'s>],
     histories: &'a [&'a [ItemId]],
     vectors: CollaborativeVectors,
-    dim: usize,
+    space: FusedSpace,
     seed: u64,
 }
 
@@ -34,7 +34,7 @@ impl<'a, 's> WeightSearch<'a, 's> {
     pub const GRID: [f32; 7] = [0.0, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0];
 
     /// Prepares a search over `histories`, all events but those of the test; `window`, `rank`
-    /// and `seed` as in [`CollaborativeVectors::learn`], `dim` as in [`Fusion::learn`].
+    /// and `seed` as in [`CollaborativeVectors::learn`], `space` as in [`Fusion::learn`].
     ///
     /// # Errors
     ///
@@ -43,7 +43,7 @@ impl<'a, 's> WeightSearch<'a, 's> {
         sources: &'a [FusionSource<'s>],
         histories: &'a [&'a [ItemId]],
         (window, rank): (usize, usize),
-        dim: usize,
+        space: FusedSpace,
         seed: u64,
     ) -> Result<Self> {
         let items = sources
@@ -55,7 +55,7 @@ impl<'a, 's> WeightSearch<'a, 's> {
             sources,
             histories,
             vectors: CollaborativeVectors::learn(&training, items, window, rank, seed)?,
-            dim,
+            space,
             seed,
         })
     }
@@ -66,7 +66,7 @@ impl<'a, 's> WeightSearch<'a, 's> {
     ///
     /// Those of [`Fusion::learn`] and [`HeldOutGain::of`].
     pub fn try_weight(&self, weight: f32) -> Result<Trial> {
-        let (_, fused) = Fusion::learn(self.sources, &self.vectors, weight, self.dim)?;
+        let (_, fused) = Fusion::learn(self.sources, &self.vectors, weight, self.space)?;
         let paths = quantize(fused.view(), self.seed)?;
         let bits = HeldOutGain::of(&paths, self.histories, self.seed)?.bits;
         Ok(Trial { weight, bits })

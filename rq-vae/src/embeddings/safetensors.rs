@@ -12,6 +12,7 @@ pub(super) fn layout(bytes: &[u8]) -> Result<Layout> {
     let file = SafeTensors::deserialize(bytes).map_err(|error| {
         Error::Format(format!("none of .npy, .parquet and .safetensors ({error})"))
     })?;
+    refuse_our_own(bytes)?;
     let matrices: Vec<_> = file
         .iter()
         .filter(|(_, tensor)| tensor.shape().len() == 2)
@@ -45,6 +46,19 @@ pub(super) fn layout(bytes: &[u8]) -> Result<Layout> {
         dim: tensor.shape()[1],
         start,
     })
+}
+
+/// An index or a fusion holds matrices too, but no embeddings.
+fn refuse_our_own(bytes: &[u8]) -> Result<()> {
+    let header = SafeTensors::read_metadata(bytes).ok();
+    let metadata = header.and_then(|(_, header)| header.metadata().clone());
+    let names = metadata.into_iter().flatten().map(|(name, _)| name);
+    match names.into_iter().find(|name| name.starts_with("semid.")) {
+        None => Ok(()),
+        Some(name) => Err(Error::Format(format!(
+            "the file is a {name}, expected embeddings"
+        ))),
+    }
 }
 
 #[cfg(test)]
