@@ -17,6 +17,7 @@ mod output;
 mod progress;
 mod scores;
 mod tree;
+mod watched;
 
 use std::process::ExitCode;
 

@@ -17,6 +17,7 @@ use crate::console::Console;
 use crate::generation::{FullPrefixes, Generation, Published};
 use crate::output::OutputFile;
 use crate::usage_error;
+use crate::watched::Watched;
 
 /// Give new items IDs in a published index, and leave all others as they are
 ///
@@ -161,6 +162,7 @@ impl Add {
         let quantizer = encoder.quantizer();
         let (paths, costs) = quantizer.encode(latents.view(), self.beams);
         let distances = LatentDistances::new(quantizer, latents)?;
+        let distances = Watched::new(&distances, &paths, console);
         let draft = Draft::new(quantizer.space().clone(), paths, costs, &distances)?;
         let keys = ItemKeys::new(rows.iter().map(|&row| file.key(row)))?;
         let assigner = OptimalAssigner {

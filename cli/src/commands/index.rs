@@ -20,6 +20,7 @@ use crate::console::Console;
 use crate::generation::FullPrefixes;
 use crate::interactions::Interactions;
 use crate::output::OutputFile;
+use crate::watched::Watched;
 use crate::{encoding, progress, usage_error};
 
 /// Give every item a unique semantic ID
@@ -194,6 +195,7 @@ impl Index {
                 .with_context(place)?,
         };
         let space = source.encoder.quantizer().space().clone();
+        let distances = Watched::new(&distances, &paths, console);
         let draft = Draft::new(space, paths, costs, &distances)?;
         let seconds_encode = start.elapsed().as_secs_f64();
 

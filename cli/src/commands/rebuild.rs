@@ -18,6 +18,7 @@ use crate::generation::{FullPrefixes, Generation, Published};
 use crate::map;
 use crate::output::{OutputFile, OutputFolder};
 use crate::usage_error;
+use crate::watched::Watched;
 
 /// Retrain a published index, and let as many items as possible keep their IDs
 ///
@@ -122,6 +123,7 @@ impl Rebuild {
         let quantizer = fit.encoder.quantizer();
         let distances = LatentDistances::new(quantizer, latents)?;
         let costs = distances.costs(&fit.paths)?;
+        let distances = Watched::new(&distances, &fit.paths, console);
         let draft = Draft::new(quantizer.space().clone(), fit.paths, costs, &distances)?;
         // Of items that collide, the one that may keep its ID does.
         let draft = draft.weighted(fit.kept.iter().map(|&kept| 1 + u32::from(kept)).collect())?;
