@@ -8,11 +8,13 @@ semid=$1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-gain() { # EMB INTERACTIONS
+gain() { # EMB INTERACTIONS [SETTING]
+    emb=$1 events=$2
+    shift 2
     for seed in 0 1 2; do
-        "$semid" train "$1" --preset rk-means --seed $seed --out "$work/model" --json >"$work/train.json"
-        "$semid" index "$1" --model "$work/model" --out "$work/index" --json >/dev/null
-        "$semid" check "$work/index" --interactions "$2" --json >"$work/check.json"
+        "$semid" train "$emb" --preset rk-means "$@" --seed $seed --out "$work/model" --json >"$work/train.json"
+        "$semid" index "$emb" --model "$work/model" --out "$work/index" --json >/dev/null
+        "$semid" check "$work/index" --interactions "$events" --json >"$work/check.json"
         python3 - "$work" <<'END'
 import json, sys
 read = lambda name: json.load(open(f"{sys.argv[1]}/{name}.json"))
@@ -29,6 +31,7 @@ for data in scientific/Scientific.emb-minilm-td games/Games.emb-minilm-tc; do
     events=${text%%.emb-*}.inter.json
     echo "$data"
     echo "  text   $(gain "$text" "$events")"
+    echo "  text, spectrum_power=0.5  $(gain "$text" "$events" --set spectrum_power=0.5)"
     "$semid" fuse "$text" --interactions "$events" --out "$work/fused.npy" --json >"$work/fuse.json"
     echo "  fused  $(gain "$work/fused.npy" "$events")"
     "$semid" classic collaborative --items "${text%%.emb-*}.item.json" --interactions "$events" \
