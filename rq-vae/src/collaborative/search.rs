@@ -5,6 +5,9 @@ use serde::Serialize;
 use super::{CollaborativeVectors, FusedSpace, Fusion, FusionSource};
 use crate::{BEAMS, Encoder, LatentDistances, Preset, Result, RqVaeParams};
 
+/// Lloyd iterations at most: a ranking of weights needs no more, and they take most of the time.
+const ITERATIONS: usize = 10;
+
 /// Finds the weight at which a [`Fusion`] makes the IDs that tell most about behaviour.
 ///
 /// The last event of a user is for the test and is not given. The last but one is what the
@@ -77,6 +80,7 @@ impl<'a, 's> WeightSearch<'a, 's> {
 fn quantize(embeddings: ArrayView2<'_, f32>, seed: u64) -> Result<semantic_id::CodeMatrix> {
     let params = RqVaeParams {
         seed,
+        kmeans_iterations: ITERATIONS,
         ..RqVaeParams::preset(Preset::RkMeans)
     };
     let encoder = Encoder::residual_kmeans(&params.check()?, embeddings, |_level| ())?;
