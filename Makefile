@@ -4,7 +4,7 @@
 TORCH = settings=$$(scripts/libtorch.sh) && eval "$$settings"
 ALL = --release --workspace
 
-.PHONY: build demo titles test corpora report bench lint doc imports fixtures fuzz
+.PHONY: build demo titles test corpora report c bench lint doc imports fixtures fuzz
 
 build:
 	@$(TORCH) && cargo build $(ALL) --all-targets
@@ -31,6 +31,10 @@ corpora: build
 # The page of `semid check --report`, opened in Chromium if there is one.
 report: build
 	@python3 -B scripts/check_report.py target/release/semid
+
+# The C and C++ programs of bindings/c, under sanitizers.
+c: build
+	@scripts/check_c.sh target/release
 
 bench:
 	@$(TORCH) && cargo bench --workspace

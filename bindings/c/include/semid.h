@@ -46,7 +46,7 @@ typedef enum {
   SEMID_STATUS_CLOSED = 2,
   // An argument that cannot be, or does not go with the others.
   SEMID_STATUS_ARGUMENT = 3,
-  // There is no such key, item, node or beam.
+  // There is no such key, item, rank, node or beam.
   SEMID_STATUS_NOT_FOUND = 4,
   // An array is too short for what it was to hold.
   SEMID_STATUS_CAPACITY = 5,

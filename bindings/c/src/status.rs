@@ -19,7 +19,7 @@ pub enum Status {
     Closed = 2,
     /// An argument that cannot be, or does not go with the others.
     Argument = 3,
-    /// There is no such key, item, node or beam.
+    /// There is no such key, item, rank, node or beam.
     NotFound = 4,
     /// An array is too short for what it was to hold.
     Capacity = 5,
@@ -77,7 +77,9 @@ impl From<trie_decode::Error> for Failure {
         use trie_decode::Error as E;
         let status = match &error {
             E::Index(error) => of_index(error),
-            E::UnknownKey(_) | E::NoNode { .. } | E::NoBeam { .. } => Status::NotFound,
+            E::UnknownKey(_) | E::NoNode { .. } | E::NoRank { .. } | E::NoBeam { .. } => {
+                Status::NotFound
+            }
             E::Forbidden { .. } => Status::Forbidden,
             E::Scorer(_) => Status::Scorer,
             E::BadLogit { .. } | E::BadSum { .. } | E::NoMass { .. } | E::NoItem { .. } => {

@@ -22,7 +22,10 @@ use semid::tokens::{self, NONE, semid_tokens_between, semid_tokens_close, semid_
 #[test]
 fn the_answers_of_all_fixtures_are_found() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/decode");
-    case::check_all(&folder, answer);
+    for (path, case) in case::all(&folder) {
+        println!("{}: {}", path.display(), case.about);
+        case.check(answer(&case));
+    }
 }
 
 fn answer(case: &Case) -> Result<Vec<Answer>, String> {
