@@ -216,7 +216,7 @@ typedef struct {
   const float *log_sums;
 } SemidStepScores;
 
-// The caller's model: puts the logits of what follows each row of the step into `scores`. Any
+// A model: puts the logits of what follows each row of the step into `scores`. Any
 // number but 0 ends the search with `SEMID_STATUS_SCORER`. It is called on the thread that
 // searches, at most once a level unless the search is exact; it must not throw.
 typedef int (*SemidScoreFunction)(void *user, const SemidStep *step, SemidStepScores *scores);
@@ -445,7 +445,7 @@ SemidStatus semid_mask_words(const SemidTokens *tokens, size_t *words);
 
 // Writes a row of bits for each of some cursors of one index, `length` words in all: the tokens
 // of the codes that lead to an item of the filter (to any item, if it is null) and, where an ID
-// is complete, the token after it. On an error all bits are 0, or some rows were not written.
+// is complete, the token after it. On an error bits may be missing, but none is too many.
 SemidStatus semid_mask_fill(const SemidTokens *tokens,
                             const SemidFilter *filter,
                             const SemidCursor *cursors,

@@ -27,8 +27,7 @@ pub unsafe extern "C" fn semid_filter_allow_items(
     guard(|| {
         let index = INDEXES.get(index)?;
         // SAFETY: the caller's promise.
-        let items = unsafe { memory::array("items", items, count) }?;
-        let items = items.iter().copied().map(ItemId);
+        let items = unsafe { rows(items, count) }?;
         give(trie_decode::Filter::allow_items(&index.0, items)?, filter)
     })
 }
@@ -44,8 +43,7 @@ pub unsafe extern "C" fn semid_filter_deny_items(
     guard(|| {
         let index = INDEXES.get(index)?;
         // SAFETY: the caller's promise.
-        let items = unsafe { memory::array("items", items, count) }?;
-        let items = items.iter().copied().map(ItemId);
+        let items = unsafe { rows(items, count) }?;
         give(trie_decode::Filter::deny_items(&index.0, items)?, filter)
     })
 }
@@ -128,6 +126,12 @@ pub extern "C" fn semid_filter_count(
 #[unsafe(no_mangle)]
 pub extern "C" fn semid_filter_close(filter: *const Filter) -> Status {
     guard(|| FILTERS.close(filter))
+}
+
+unsafe fn rows<'a>(items: *const u32, count: usize) -> Result<impl Iterator<Item = ItemId> + 'a> {
+    // SAFETY: the caller's promise.
+    let items = unsafe { memory::array("items", items, count) }?;
+    Ok(items.iter().copied().map(ItemId))
 }
 
 unsafe fn texts<'a>(keys: *const *const c_char, count: usize) -> Result<Vec<&'a str>> {

@@ -1,8 +1,8 @@
 //! The C ABI: `include/semid.h`, which is made of this crate and whose comments are the manual.
 //!
-//! A function does its work in a [`guard`](status::guard): whatever goes wrong, panics included,
-//! becomes a [`Status`](status::Status) and a message. A handle is a ticket, a number that looks
-//! like a pointer and is never followed, so that one that was closed is found out.
+//! A function does its work in a `guard`: whatever goes wrong, panics included, becomes a
+//! [`Status`](status::Status) and a message. A handle is a ticket, a number that looks like a
+//! pointer and is never followed, so that one that was closed is found out.
 //!
 //! # Safety
 //!
@@ -25,6 +25,7 @@ mod handle;
 pub mod index;
 pub mod mask;
 mod memory;
+pub mod scorer;
 pub mod search;
 pub mod session;
 pub mod status;

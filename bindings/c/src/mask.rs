@@ -29,7 +29,7 @@ pub extern "C" fn semid_mask_words(
 
 /// Writes a row of bits for each of some cursors of one index, `length` words in all: the tokens
 /// of the codes that lead to an item of the filter (to any item, if it is null) and, where an ID
-/// is complete, the token after it. On an error all bits are 0, or some rows were not written.
+/// is complete, the token after it. On an error bits may be missing, but none is too many.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn semid_mask_fill(
     tokens: *const Tokens,

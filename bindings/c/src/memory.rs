@@ -111,16 +111,11 @@ pub(crate) unsafe fn options<T: Versioned>(what: &str, at: *const T) -> Result<T
 
 /// Writes as much of a struct as its reader knows, except for its size.
 pub(crate) unsafe fn answer<T: Versioned>(what: &str, to: *mut T, value: T) -> Result<()> {
-    if to.is_null() {
-        return Err(Failure::null(what));
-    }
     // SAFETY: the caller's promise; the first field is the size.
     let size = unsafe { size_at(what, to) }?;
     let first = size_of::<usize>();
-    let (from, length) = (
-        ptr::from_ref(&value).cast::<u8>(),
-        size.min(size_of::<T>()) - first,
-    );
+    let length = size.min(size_of::<T>()) - first;
+    let from = ptr::from_ref(&value).cast::<u8>();
     // SAFETY: both have as many bytes, and do not overlap.
     unsafe { ptr::copy_nonoverlapping(from.add(first), to.cast::<u8>().add(first), length) };
     Ok(())

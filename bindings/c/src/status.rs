@@ -60,6 +60,11 @@ impl Failure {
         Self::new(Status::Argument, message)
     }
 
+    /// An enum's number of which nothing is known.
+    pub(crate) fn unknown(what: &str, got: usize) -> Self {
+        Self::argument(format!("{what}: {got} is none that this version knows"))
+    }
+
     /// An error with all its causes.
     fn of(status: Status, error: &dyn Error) -> Self {
         let mut message = error.to_string();

@@ -15,7 +15,8 @@ use semid::filter::{
     Filter, semid_filter_allow_items, semid_filter_close, semid_filter_deny_items,
 };
 use semid::index::{Index, semid_index_close, semid_index_codes};
-use semid::search::{self, Columns, Normalizer, Search, Step, StepScores, semid_search};
+use semid::scorer::{Columns, Step, StepScores};
+use semid::search::{self, Normalizer, Search, semid_search};
 use semid::status::Status;
 use semid::tokens::{self, NONE, semid_tokens_between, semid_tokens_close, semid_tokens_table};
 

@@ -8,8 +8,8 @@ use cbindgen::{
 };
 
 /// In the order in which a reader wants them.
-const MODULES: [&str; 8] = [
-    "status", "index", "cursor", "tokens", "filter", "mask", "session", "search",
+const MODULES: [&str; 9] = [
+    "status", "index", "cursor", "tokens", "filter", "mask", "session", "scorer", "search",
 ];
 /// Those that export nothing.
 const INNER: [&str; 3] = ["lib", "handle", "memory"];
