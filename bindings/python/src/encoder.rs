@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use ndarray::Array2;
 use numpy::{PyArray1, PyArray2, PyReadonlyArray2, ToPyArray};
 use pyo3::prelude::*;
-use rq_vae::{BEAMS, LatentDistances};
+use rq_vae::LatentDistances;
 use semantic_id::{Assigner, Code, CodeMatrix, Draft, ItemKeys, OptimalAssigner};
 
 use crate::error::OrRaise;
@@ -43,7 +43,7 @@ impl Encoder {
     }
 
     /// The nearest path that a beam search finds for each embedding, and its squared distance.
-    #[pyo3(signature = (embeddings, *, beams = BEAMS))]
+    #[pyo3(signature = (embeddings, *, beams = 8))]
     fn encode<'py>(
         &self,
         py: Python<'py>,
@@ -71,7 +71,7 @@ impl Encoder {
 
 /// Distinct codes for all items, with the fewest moves and then the least distance.
 #[pyfunction]
-#[pyo3(signature = (encoder, embeddings, keys, *, beams = BEAMS))]
+#[pyo3(signature = (encoder, embeddings, keys, *, beams = 8))]
 pub(crate) fn assign(
     py: Python<'_>,
     encoder: &Encoder,

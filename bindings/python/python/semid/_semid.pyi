@@ -8,6 +8,23 @@ from typing import Any, Literal, final
 import numpy
 from numpy.typing import NDArray
 
+__all__ = [
+    "Assignment",
+    "BeamSearch",
+    "Cursor",
+    "DecodeSession",
+    "Encoder",
+    "Filter",
+    "Hit",
+    "Index",
+    "Outcome",
+    "SemidError",
+    "Step",
+    "TokenMap",
+    "Trie",
+    "assign",
+]
+
 class SemidError(ValueError):
     """What was got, what was expected, where, and what to do."""
 

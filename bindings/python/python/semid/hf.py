@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy
 import torch
 import transformers
 
 from . import BeamSearch, Filter, Index, Outcome, Step, TokenMap, Trie
+
+Normalizer = Literal["full-vocab", "semantic-id-vocab", "level", "valid-children"]
 
 __all__ = [
     "SemanticIdLogitsProcessor",
@@ -42,7 +44,7 @@ class SemanticIdLogitsProcessor(transformers.LogitsProcessor):
         self.trie, self.tokens, self.filter = trie, tokens, filter
         self.start, self.trigger, self.end = prompt_length or 0, list(trigger), end
 
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         if scores.shape[-1] < self.tokens.vocabulary:
             raise ValueError(
                 f"got scores of {scores.shape[-1]} tokens, but the token map is for a vocabulary "
@@ -82,7 +84,7 @@ def prefix_allowed_tokens_fn(
         _, columns, _ = trie.continuations(
             tokens, sequences, start=prompt_length, end=end, filter=filter
         )
-        return columns.tolist()
+        return [int(token) for token in columns]
 
     return allowed
 
@@ -96,7 +98,7 @@ def generate_items(
     trie: Trie,
     tokens: TokenMap,
     beams: int | Sequence[int] | None = None,
-    normalizer: str = "full-vocab",
+    normalizer: Normalizer = "full-vocab",
     length_penalty: float = 0.0,
     row_budget: int | None = None,
     filters: Sequence[Filter | None] | None = None,
@@ -156,7 +158,8 @@ class Head:
         """Logits `[rows, V]`, or `[rows, K]` of each row's level, of hidden states `[rows, D]`."""
         head = self.model.get_output_embeddings()
         if self.whole:
-            return head(hidden)[:, : self.vocabulary]
+            logits: torch.Tensor = head(hidden)
+            return logits[:, : self.vocabulary]
         logits = hidden.new_full((len(hidden), self.width), -torch.inf)
         for depth in sorted(set(depths)):
             rows = torch.tensor([row for row, own in enumerate(depths) if own == depth])
@@ -233,7 +236,7 @@ class TreeDecoder:
                 depth = len(path)
                 path = [*path, self.filled + place]
                 seen[request, place, path] = True
-                ids[request, place] = self.tokens.token(depth, code)
+                ids[request, place] = self.tokens.token(depth, code) or 0
                 depths[request, place] = depth
             self.paths[row] = path
         device, dtype = self.model.device, self.model.dtype
@@ -247,7 +250,8 @@ class TreeDecoder:
             use_cache=True,
         )
         self.filled += shape[1]
-        return out.last_hidden_state[step.requests, [end - 1 for end in ends]]
+        hidden: torch.Tensor = out.last_hidden_state
+        return hidden[step.requests, [end - 1 for end in ends]]
 
 
 class EncoderDecoder:
@@ -295,7 +299,7 @@ class EncoderDecoder:
 
 def extend_tokenizer(
     tokenizer: transformers.PreTrainedTokenizerBase,
-    model: transformers.PreTrainedModel,
+    model: Any,
     index: Index,
 ) -> TokenMap:
     """Adds a token for each code of each level, used or not, and makes room in the model.
@@ -307,10 +311,13 @@ def extend_tokenizer(
     tokenizer.add_tokens([name for level in names for name in level])
     if model.get_input_embeddings().weight.shape[0] < len(tokenizer):
         model.resize_token_embeddings(len(tokenizer))
-    tables = [tokenizer.convert_tokens_to_ids(level) for level in names]
-    for level, table in enumerate(tables):
-        for name, token in zip(names[level], table, strict=True):
-            if tokenizer.encode(name, add_special_tokens=False) != [token]:
-                raise ValueError(f"the tokenizer splits {name!r}; expected one token a code")
     vocabulary = model.get_output_embeddings().weight.shape[0]
+    tables = [[token(tokenizer, name) for name in level] for level in names]
     return TokenMap.table(index, tables, vocabulary)
+
+
+def token(tokenizer: transformers.PreTrainedTokenizerBase, name: str) -> int:
+    found = tokenizer.encode(name, add_special_tokens=False)
+    if len(found) != 1:
+        raise ValueError(f"the tokenizer splits {name!r} into {found}; expected one token a code")
+    return int(found[0])
