@@ -4,7 +4,7 @@
 TORCH = settings=$$(scripts/libtorch.sh) && eval "$$settings"
 ALL = --release --workspace
 
-.PHONY: build demo titles test corpora report c bench lint doc imports fixtures fuzz
+.PHONY: build demo titles test corpora python report c bench lint doc imports fixtures fuzz
 
 build:
 	@$(TORCH) && cargo build $(ALL) --all-targets
@@ -28,6 +28,10 @@ test:
 corpora: build
 	@python3 -B scripts/check_corpora.py target/release/examples/formats
 
+# The wheel: its tests, its doctests, its types.
+python:
+	@python3 -B scripts/check_python.py
+
 # The page of `semid check --report`, opened in Chromium if there is one.
 report: build
 	@python3 -B scripts/check_report.py target/release/semid
@@ -41,7 +45,10 @@ bench:
 
 lint:
 	@cargo fmt --all --check
+	@cargo fmt --check --manifest-path bindings/python/Cargo.toml
 	@$(TORCH) && cargo clippy $(ALL) --all-targets -- -D warnings
+	@cargo clippy --release --manifest-path bindings/python/Cargo.toml --target-dir target/python \
+	  -- -D warnings
 
 doc:
 	@$(TORCH) && RUSTDOCFLAGS='-D warnings' cargo doc $(ALL) --no-deps

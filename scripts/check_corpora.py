@@ -5,13 +5,12 @@ container. Each is loaded by `datasets`; TRL's trainers prepare a batch of each 
 mask is held to prompt and answer; chat templates are held to those of transformers, byte by byte.
 Nothing is fetched from a hub: tokenizer, templates and models are made here.
 
-The packages of check_corpora.txt (0.6 GB to fetch, 2 GB on the disk) go into a virtual environment
-in the user's cache.
+The packages of torch_environment.txt (0.6 GB to fetch, 2 GB on the disk) go into a virtual
+environment in the user's cache.
 """
 
 import ast
 import json
-import os
 import pathlib
 import re
 import subprocess
@@ -19,37 +18,15 @@ import sys
 import tempfile
 import warnings
 
-import cached_environment
-
-REQUIREMENTS = pathlib.Path(__file__).resolve().with_suffix(".txt")
-# torch is the build with CUDA, the only one on PyPI, without most of CUDA. Its symbols are looked
-# up when they are called, so never.
-LAZY = "import os, sys; sys.setdlopenflags(os.RTLD_LAZY); "
+import torch_environment
 
 
 def say(message: str) -> None:
     print(f"corpora: {message}", file=sys.stderr)
 
 
-def stub_cuda(python: pathlib.Path) -> None:
-    """Puts an empty library in the place of each that torch links and does not find."""
-    (lib,) = python.parent.parent.glob("lib/python*/site-packages/torch/lib")
-    while True:
-        run = subprocess.run([python, "-c", LAZY + "import torch"], capture_output=True, text=True)
-        if run.returncode == 0:
-            return
-        missing = re.search(r"(lib\S+\.so\S*): cannot open shared object file", run.stderr)
-        if not missing or (lib / missing[1]).exists():
-            sys.exit(f"corpora: torch cannot be imported:\n{run.stderr}")
-        compiler = os.environ.get("CC", "cc")
-        stub = [compiler, "-shared", "-x", "c", "/dev/null", "-o", lib / missing[1]]
-        subprocess.run(stub, check=True)
+torch_environment.enter()
 
-
-os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
-cached_environment.enter("corpora", REQUIREMENTS, finish=stub_cuda)
-
-exec(LAZY)
 import datasets
 import pandas
 import tokenizers

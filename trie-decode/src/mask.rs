@@ -97,8 +97,14 @@ impl<'a, D: AsRef<[u8]>> TokenMask<'a, D> {
         self.each(cursor, |token| row[token as usize] = 0.0)
     }
 
-    /// Calls `allow` with every token that may come.
-    fn each(&self, cursor: TrieCursor, mut allow: impl FnMut(u32)) -> Result<()> {
+    /// Calls `allow` with every token that may come. `O(children)`; `O(L)` a child where some
+    /// items are not allowed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Foreign`](crate::Error::Foreign) for a cursor of another trie,
+    /// [`Error::Index`](crate::Error::Index) if the file is damaged.
+    pub fn each(&self, cursor: TrieCursor, mut allow: impl FnMut(u32)) -> Result<()> {
         let complete = continuations(self.trie, self.tokens, &self.filter, cursor, &mut allow)?;
         if let (true, Some(end)) = (complete, self.tokens.end()) {
             allow(end);

@@ -1,0 +1,383 @@
+"""The Rust part of semid. Errors are SemidError with the words of the Rust crates, KeyError for keys
+that an index does not have, and IndexError for rows. Long calls release the GIL."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from os import PathLike
+from typing import Any, Literal, final
+
+import numpy
+from numpy.typing import NDArray
+
+__all__ = [
+    "Assignment",
+    "BeamSearch",
+    "Cursor",
+    "DecodeSession",
+    "Encoder",
+    "Filter",
+    "Hit",
+    "Index",
+    "Outcome",
+    "SemidError",
+    "Step",
+    "TokenMap",
+    "Trie",
+    "assign",
+]
+
+class SemidError(ValueError):
+    """What was got, what was expected, where, and what to do."""
+
+@final
+class Index:
+    """Items and their semantic IDs. An item is named by its key, or by its row, from 0."""
+
+    def __new__(cls, path: str | PathLike[str], *, trusted: bool = False) -> Index:
+        """Opens an index file by memory map. Checks all of it, at over 1 GB/s, unless it is
+        `trusted`; then later calls check what they read."""
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Index:
+        """An index file in memory."""
+
+    @staticmethod
+    def build(
+        keys: Sequence[str],
+        codes: NDArray[numpy.uint16],
+        sizes: Sequence[int],
+        *,
+        capacity: int = 1,
+    ) -> Index:
+        """An index of `codes` `[N, L]`, each below its level's size; at most `capacity` items on
+        one path."""
+
+    def __len__(self) -> int:
+        """Items, removed ones included."""
+
+    @property
+    def levels(self) -> int:
+        """Codes of an ID."""
+
+    @property
+    def sizes(self) -> list[int]:
+        """Codes to choose from, by level."""
+
+    @property
+    def digest(self) -> str:
+        """The BLAKE3 hash of the content."""
+
+    def __contains__(self, key: str, /) -> bool: ...
+    def __getitem__(self, key: str, /) -> list[int]:
+        """The codes of an item."""
+
+    def row(self, key: str) -> int: ...
+    def key(self, row: int) -> str: ...
+    def codes(self, row: int) -> list[int]: ...
+    def text(self, row: int) -> str:
+        """The ID as text, `<a_12><b_7>`."""
+
+    def tokens(self, level: int) -> list[str]:
+        """The tokens of all codes of a level."""
+
+    def is_alive(self, row: int) -> bool:
+        """Whether the item was not removed."""
+
+    def items_of(self, prefix: Sequence[int]) -> list[int]:
+        """Rows of the items below a prefix of codes, in order of their codes."""
+
+    def keys(self) -> list[str]: ...
+    def to_numpy(self) -> NDArray[numpy.uint16]:
+        """All codes, `[N, L]`."""
+
+    def changed(
+        self,
+        *,
+        add: Mapping[str, Sequence[int]] | None = None,
+        remove: Sequence[str] = ...,
+        capacity: int = 1,
+    ) -> Index:
+        """The next generation, in memory: new items with their codes; removed ones keep their
+        codes and are not given any more."""
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Writes the index file; one that is there is replaced when the new one is whole."""
+
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class Cursor:
+    """A place in a trie: a prefix of codes."""
+
+    @property
+    def depth(self) -> int: ...
+    @property
+    def node(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Trie:
+    """Which codes may follow a prefix. It reads the index in place and takes no memory of its own."""
+
+    def __new__(cls, index: Index) -> Trie: ...
+    @property
+    def index(self) -> Index: ...
+    @property
+    def levels(self) -> int: ...
+    def __len__(self) -> int: ...
+    @property
+    def root(self) -> Cursor: ...
+    def find(self, prefix: Sequence[int]) -> Cursor | None: ...
+    def child(self, cursor: Cursor, code: int) -> Cursor | None: ...
+    def children(self, cursor: Cursor) -> NDArray[numpy.uint16]:
+        """The codes that may come next, ascending."""
+
+    def leaf_count(self, cursor: Cursor) -> int:
+        """Items below."""
+
+    def items_below(self, cursor: Cursor) -> NDArray[numpy.uint32]:
+        """Rows of the items below, in order of their codes."""
+
+    def fill_masks(
+        self,
+        tokens: TokenMap,
+        cursors: Sequence[Cursor],
+        out: NDArray[numpy.int32],
+        filter: Filter | None = None,
+    ) -> None:
+        """Fills `out` `[cursors, ceil(V / 32)]` in the layout of xgrammar and vLLM: bit `t % 32` of
+        word `t / 32` is 1 if token `t` may come next. Use `tensor.numpy()` for a torch tensor."""
+
+    def continuations(
+        self,
+        tokens: TokenMap,
+        sequences: NDArray[numpy.int64],
+        *,
+        start: int = 0,
+        trigger: Sequence[int] = ...,
+        end: int | None = None,
+        filter: Filter | None = None,
+    ) -> tuple[NDArray[numpy.int64], NDArray[numpy.int64], NDArray[numpy.int64]]:
+        """The tokens that may come after each of `sequences` `[R, S]`, as pairs: their rows, the
+        tokens; and the rows after which any may. An ID begins at `start`, or after the last
+        `trigger`; a complete one can only be followed by `end`."""
+
+@final
+class Filter:
+    """The items that a request may be given; `&`, `|` and `~` combine filters of one trie."""
+
+    @staticmethod
+    def all(trie: Trie) -> Filter: ...
+    @staticmethod
+    def allow(trie: Trie, items: Iterable[str] | Iterable[int]) -> Filter: ...
+    @staticmethod
+    def deny(trie: Trie, items: Iterable[str] | Iterable[int]) -> Filter: ...
+    def __and__(self, other: Filter, /) -> Filter: ...
+    def __rand__(self, other: Filter, /) -> Filter: ...
+    def __or__(self, other: Filter, /) -> Filter: ...
+    def __ror__(self, other: Filter, /) -> Filter: ...
+    def __invert__(self) -> Filter: ...
+    def __len__(self) -> int:
+        """Items that are allowed."""
+
+@final
+class TokenMap:
+    """Which token of a language model stands for which code of which level."""
+
+    @staticmethod
+    def ranges(index: Index, firsts: Sequence[int], vocabulary: int) -> TokenMap:
+        """The token of code `c` of level `l` is `firsts[l] + c`; `vocabulary` is the width of the
+        model's logits."""
+
+    @staticmethod
+    def table(
+        index: Index, tables: Sequence[Sequence[int | None]], vocabulary: int
+    ) -> TokenMap:
+        """The token of code `c` of level `l` is `tables[l][c]`; None for one never generated."""
+
+    @staticmethod
+    def from_tokenizer(trie: Trie, json: str, vocabulary: int) -> TokenMap:
+        """The tokens of the index, as a Hugging Face `tokenizer.json` numbers them."""
+
+    def between(self, begin: int | None = None, end: int | None = None) -> TokenMap:
+        """The same with a token before and one after each ID."""
+
+    @property
+    def vocabulary(self) -> int: ...
+    @property
+    def levels(self) -> int: ...
+    @property
+    def end(self) -> int | None: ...
+    def token(self, level: int, code: int) -> int | None: ...
+    def code(self, level: int, token: int) -> int | None: ...
+
+@final
+class Step:
+    """Prefixes whose next code is to be scored, a row each."""
+
+    @property
+    def ids(self) -> list[int]:
+        """The number of each row among all of this search."""
+
+    @property
+    def requests(self) -> list[int]: ...
+    @property
+    def parents(self) -> list[int | None]:
+        """The earlier row whose prefix each continues, whose cache can be gone on with; None at
+        the root."""
+
+    @property
+    def prefixes(self) -> list[list[int]]: ...
+    def __len__(self) -> int: ...
+
+@final
+class Hit:
+    """An item that was found."""
+
+    @property
+    def row(self) -> int: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def codes(self) -> list[int]: ...
+    @property
+    def score(self) -> float: ...
+
+@final
+class Outcome:
+    """The items of a request, best first."""
+
+    @property
+    def hits(self) -> list[Hit]: ...
+    @property
+    def exact(self) -> bool:
+        """Whether these are proven to be the best of all items."""
+
+    @property
+    def gap(self) -> float | None:
+        """By how much an item that was missed can be better than the last one, at most."""
+
+    @property
+    def rows(self) -> int:
+        """Rows that were scored."""
+
+@final
+class BeamSearch:
+    """A search for the best items by a model that scores prefixes."""
+
+    def __new__(
+        cls,
+        trie: Trie,
+        tokens: TokenMap | None = None,
+        *,
+        k: int = 10,
+        beams: int | Sequence[int] | None = None,
+        normalizer: Literal[
+            "full-vocab", "semantic-id-vocab", "level", "valid-children"
+        ] = "full-vocab",
+        length_penalty: float = 0.0,
+        row_budget: int | None = None,
+    ) -> BeamSearch:
+        """`beams` is `2 k`, one number, or one a level. With `tokens` the scorer gives logits of
+        the whole vocabulary, without those of the level. A `row_budget` goes on until the answer is
+        proven exact or so many rows have been scored."""
+
+    def run(
+        self,
+        scorer: Callable[[Step], Any],
+        filters: Sequence[Filter | None] | None = None,
+    ) -> list[Outcome]:
+        """Answers requests, one a filter (one without, if there are none).
+
+        `scorer(step)` gives logits `[rows, V]` or `[rows, K]`, float32, or a pair of these and
+        `[rows]` sums `log(sum(exp))` that the model found itself. What it raises is raised. The
+        arrays must not be written to before the next call."""
+
+@final
+class DecodeSession:
+    """Beams of one request, for a server that owns the loop."""
+
+    def __new__(
+        cls,
+        trie: Trie,
+        tokens: TokenMap,
+        *,
+        filter: Filter | None = None,
+        trigger: Sequence[int] | None = None,
+        end: Sequence[int] | None = None,
+        rollback: int = 64,
+    ) -> DecodeSession: ...
+    @property
+    def phases(self) -> list[str]:
+        """"inactive" (in free text), "active" (in an item) or "done", of each beam."""
+
+    @property
+    def words(self) -> int:
+        """Words of a mask row, `ceil(V / 32)`."""
+
+    def fill_masks(self, out: NDArray[numpy.int32]) -> None:
+        """Fills `[beams, words]` as `Trie.fill_masks` does."""
+
+    def advance(self, parents: Sequence[int], tokens: Sequence[int]) -> None:
+        """The new beam `i` is the old beam `parents[i]` with `tokens[i]` after it. On an error
+        nothing has changed."""
+
+    def rollback(self, steps: int) -> None:
+        """Takes back the last steps."""
+
+    def fork(self) -> DecodeSession:
+        """A copy that goes its own way."""
+
+    def finish(self) -> list[list[int]]:
+        """Rows of the items of each beam; none for one that is not done."""
+
+@final
+class Encoder:
+    """A trained model: embeddings in, codes out. It needs no libtorch."""
+
+    def __new__(cls, folder: str | PathLike[str]) -> Encoder:
+        """Reads a model folder of `semid train`."""
+
+    @property
+    def dim(self) -> int:
+        """Dimension of the embeddings."""
+
+    @property
+    def sizes(self) -> list[int]: ...
+    def encode(
+        self, embeddings: NDArray[numpy.float32], *, beams: int = 8
+    ) -> tuple[NDArray[numpy.uint16], NDArray[numpy.float32]]:
+        """The nearest codes `[n, L]` that a beam search finds for `[n, D]`, and their squared
+        distances `[n]`. Items may share codes; `assign` makes them distinct."""
+
+    def reconstruct(self, codes: NDArray[numpy.uint16]) -> NDArray[numpy.float32]:
+        """The embeddings `[n, D]` that codes stand for."""
+
+@final
+class Assignment:
+    """Distinct codes for each item, and the proof of how good they are."""
+
+    @property
+    def codes(self) -> NDArray[numpy.uint16]:
+        """`[N, L]`."""
+
+    @property
+    def moved(self) -> int:
+        """Items that did not keep their native codes."""
+
+    @property
+    def added_distance(self) -> float: ...
+    @property
+    def optimal(self) -> bool: ...
+    @property
+    def gap(self) -> float | None: ...
+
+def assign(
+    encoder: Encoder,
+    embeddings: NDArray[numpy.float32],
+    keys: Sequence[str],
+    *,
+    beams: int = 8,
+) -> Assignment:
+    """Distinct codes for all items: the fewest moves, then the least added distance."""

@@ -1,0 +1,137 @@
+use std::path::PathBuf;
+
+use ndarray::Array2;
+use numpy::{PyArray1, PyArray2, PyReadonlyArray2, ToPyArray};
+use pyo3::prelude::*;
+use rq_vae::LatentDistances;
+use semantic_id::{Assigner, Code, CodeMatrix, Draft, ItemKeys, OptimalAssigner};
+
+use crate::error::OrRaise;
+
+/// A trained model: embeddings in, codes out. It needs no libtorch.
+#[pyclass(frozen, module = "semid", name = "Encoder")]
+pub(crate) struct Encoder(rq_vae::Encoder);
+
+/// Distinct codes for each item, and the proof of how good they are.
+#[pyclass(frozen, module = "semid", name = "Assignment")]
+pub(crate) struct Assignment(semantic_id::Assignment);
+
+/// Codes `[n, L]` uint16 and squared distances `[n]` float32.
+type Encoded<'py> = (Bound<'py, PyArray2<u16>>, Bound<'py, PyArray1<f32>>);
+
+#[pymethods]
+impl Encoder {
+    /// Reads a model folder of `semid train`.
+    #[new]
+    fn open(folder: PathBuf) -> PyResult<Self> {
+        let read = |name: &str| std::fs::read(folder.join(name));
+        let (model, config) = (read("model.safetensors")?, read("config.json")?);
+        Ok(Self(
+            rq_vae::Encoder::from_files(&model, &config).or_raise()?,
+        ))
+    }
+
+    #[getter]
+    fn dim(&self) -> usize {
+        self.0.dim()
+    }
+
+    #[getter]
+    fn sizes(&self) -> Vec<usize> {
+        let space = self.0.quantizer().space();
+        (0..space.levels()).map(|level| space.size(level)).collect()
+    }
+
+    /// The nearest path that a beam search finds for each embedding, and its squared distance.
+    #[pyo3(signature = (embeddings, *, beams = 8))]
+    fn encode<'py>(
+        &self,
+        py: Python<'py>,
+        embeddings: PyReadonlyArray2<'_, f32>,
+        beams: usize,
+    ) -> PyResult<Encoded<'py>> {
+        let embeddings = embeddings.as_array();
+        let (paths, costs) = py
+            .detach(|| self.0.encode(embeddings, beams.max(1)))
+            .or_raise()?;
+        Ok((array(&paths).to_pyarray(py), costs.to_pyarray(py)))
+    }
+
+    /// The embeddings that codes stand for, `[n, D]`.
+    fn reconstruct<'py>(
+        &self,
+        py: Python<'py>,
+        codes: PyReadonlyArray2<'_, u16>,
+    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let paths = matrix(&codes)?;
+        paths.check(self.0.quantizer().space()).or_raise()?;
+        Ok(py.detach(|| self.0.reconstruct(&paths)).to_pyarray(py))
+    }
+}
+
+/// Distinct codes for all items, with the fewest moves and then the least distance.
+#[pyfunction]
+#[pyo3(signature = (encoder, embeddings, keys, *, beams = 8))]
+pub(crate) fn assign(
+    py: Python<'_>,
+    encoder: &Encoder,
+    embeddings: PyReadonlyArray2<'_, f32>,
+    keys: Vec<String>,
+    beams: usize,
+) -> PyResult<Assignment> {
+    let embeddings = embeddings.as_array();
+    py.detach(|| {
+        let encoder = &encoder.0;
+        let latents = encoder.latents(embeddings).or_raise()?;
+        let quantizer = encoder.quantizer();
+        let (paths, costs) = quantizer.encode(latents.view(), beams.max(1));
+        let distances = LatentDistances::new(quantizer, latents).or_raise()?;
+        let draft = Draft::new(quantizer.space().clone(), paths, costs, &distances).or_raise()?;
+        let keys = ItemKeys::new(keys).or_raise()?;
+        let assigned = OptimalAssigner::default()
+            .assign(&draft, &keys)
+            .or_raise()?;
+        Ok(Assignment(assigned))
+    })
+}
+
+#[pymethods]
+impl Assignment {
+    /// `[N, L]` uint16.
+    #[getter]
+    fn codes<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray2<u16>> {
+        array(self.0.paths()).to_pyarray(py)
+    }
+
+    /// Items that did not keep their native codes.
+    #[getter]
+    fn moved(&self) -> usize {
+        self.0.moved()
+    }
+
+    #[getter]
+    fn added_distance(&self) -> f64 {
+        self.0.added_distance()
+    }
+
+    #[getter]
+    fn optimal(&self) -> bool {
+        self.0.certificate().is_some_and(|proof| proof.optimal)
+    }
+
+    #[getter]
+    fn gap(&self) -> Option<f64> {
+        self.0.certificate().map(|proof| proof.gap)
+    }
+}
+
+fn array(paths: &CodeMatrix) -> Array2<u16> {
+    let codes = paths.rows().flatten().map(|code| code.0).collect();
+    Array2::from_shape_vec((paths.len(), paths.levels()), codes).expect("a row an item")
+}
+
+fn matrix(codes: &PyReadonlyArray2<'_, u16>) -> PyResult<CodeMatrix> {
+    let codes = codes.as_array();
+    let flat = codes.iter().copied().map(Code).collect();
+    CodeMatrix::new(flat, codes.ncols()).or_raise()
+}

@@ -1,0 +1,71 @@
+use pyo3::prelude::*;
+use semantic_id::ItemId;
+
+use crate::error::OrRaise;
+use crate::index::Named;
+use crate::trie::Trie;
+
+/// The items that a request may be given.
+#[pyclass(frozen, module = "semid", name = "Filter")]
+pub(crate) struct Filter {
+    pub(crate) inner: trie_decode::Filter,
+}
+
+#[pymethods]
+impl Filter {
+    /// All items that the trie still has.
+    #[staticmethod]
+    fn all(trie: &Trie) -> Self {
+        let inner = trie_decode::Filter::all(&trie.inner);
+        Self { inner }
+    }
+
+    /// These items only.
+    #[staticmethod]
+    fn allow(py: Python<'_>, trie: &Trie, items: Named) -> PyResult<Self> {
+        let inner = py.detach(|| match items {
+            Named::Keys(keys) => trie_decode::Filter::allow_keys(&trie.inner, keys),
+            Named::Rows(rows) => trie_decode::Filter::allow_items(&trie.inner, ids(rows)),
+        });
+        let inner = inner.or_raise()?;
+        Ok(Self { inner })
+    }
+
+    /// All items but these.
+    #[staticmethod]
+    fn deny(py: Python<'_>, trie: &Trie, items: Named) -> PyResult<Self> {
+        let inner = py.detach(|| match items {
+            Named::Keys(keys) => trie_decode::Filter::deny_keys(&trie.inner, keys),
+            Named::Rows(rows) => trie_decode::Filter::deny_items(&trie.inner, ids(rows)),
+        });
+        let inner = inner.or_raise()?;
+        Ok(Self { inner })
+    }
+
+    fn __and__(&self, other: &Self) -> PyResult<Self> {
+        let inner = self.inner.and(&other.inner).or_raise()?;
+        Ok(Self { inner })
+    }
+
+    fn __or__(&self, other: &Self) -> PyResult<Self> {
+        let inner = self.inner.or(&other.inner).or_raise()?;
+        Ok(Self { inner })
+    }
+
+    fn __invert__(&self) -> Self {
+        let inner = self.inner.not();
+        Self { inner }
+    }
+
+    fn __len__(&self) -> usize {
+        self.inner.len()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Filter({} items)", self.inner.len())
+    }
+}
+
+fn ids(rows: Vec<u32>) -> impl Iterator<Item = ItemId> {
+    rows.into_iter().map(ItemId)
+}

@@ -1,0 +1,33 @@
+//! The Python module `semid._semid`; `python/semid/_semid.pyi` is its manual.
+
+mod bytes;
+mod encoder;
+mod error;
+mod filter;
+mod index;
+mod search;
+mod session;
+mod tokens;
+mod trie;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+mod _semid {
+    #[pymodule_export]
+    use super::encoder::{Assignment, Encoder, assign};
+    #[pymodule_export]
+    use super::error::SemidError;
+    #[pymodule_export]
+    use super::filter::Filter;
+    #[pymodule_export]
+    use super::index::Index;
+    #[pymodule_export]
+    use super::search::{BeamSearch, Hit, Outcome, Step};
+    #[pymodule_export]
+    use super::session::DecodeSession;
+    #[pymodule_export]
+    use super::tokens::TokenMap;
+    #[pymodule_export]
+    use super::trie::{Cursor, Trie};
+}

@@ -1,0 +1,243 @@
+use std::sync::Arc;
+
+use numpy::{PyArray1, PyReadonlyArray2, PyReadwriteArray2, ToPyArray};
+use pyo3::prelude::*;
+use semantic_id::{Code, ItemIndex};
+use trie_decode::{ItemTrie, TokenMask, TrieCursor};
+
+use crate::bytes::Bytes;
+use crate::error::{OrRaise, SemidError};
+use crate::filter::Filter;
+use crate::index::Index;
+use crate::tokens::TokenMap;
+
+/// Which codes may follow a prefix.
+#[pyclass(frozen, module = "semid", name = "Trie")]
+pub(crate) struct Trie {
+    pub(crate) inner: Arc<ItemTrie<Bytes>>,
+    index: Py<Index>,
+}
+
+/// A place in a trie: a prefix.
+#[pyclass(frozen, eq, hash, module = "semid", name = "Cursor")]
+#[derive(PartialEq, Eq, Hash)]
+pub(crate) struct Cursor(pub(crate) TrieCursor);
+
+#[pymethods]
+impl Cursor {
+    #[getter]
+    fn depth(&self) -> usize {
+        self.0.depth()
+    }
+
+    #[getter]
+    fn node(&self) -> u32 {
+        self.0.node()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Cursor(depth={}, node={})", self.0.depth(), self.0.node())
+    }
+}
+
+/// Rows and tokens that may come next, and the rows in which any may.
+type Continuations<'py> = (
+    Bound<'py, PyArray1<i64>>,
+    Bound<'py, PyArray1<i64>>,
+    Bound<'py, PyArray1<i64>>,
+);
+
+#[pymethods]
+impl Trie {
+    #[new]
+    fn new(py: Python<'_>, index: Py<Index>) -> PyResult<Self> {
+        let bytes = index.get().bytes.clone();
+        let inner = py
+            .detach(|| ItemIndex::open(bytes).map(ItemTrie::new))
+            .or_raise()?;
+        let inner = Arc::new(inner);
+        Ok(Self { inner, index })
+    }
+
+    #[getter]
+    fn index(&self, py: Python<'_>) -> Py<Index> {
+        self.index.clone_ref(py)
+    }
+
+    #[getter]
+    fn levels(&self) -> usize {
+        self.inner.levels()
+    }
+
+    fn __len__(&self) -> usize {
+        self.inner.items()
+    }
+
+    #[getter]
+    fn root(&self) -> Cursor {
+        Cursor(self.inner.root())
+    }
+
+    fn find(&self, prefix: Vec<u16>) -> PyResult<Option<Cursor>> {
+        let prefix: Vec<Code> = prefix.into_iter().map(Code).collect();
+        Ok(self.inner.find(&prefix).or_raise()?.map(Cursor))
+    }
+
+    fn child(&self, cursor: &Cursor, code: u16) -> PyResult<Option<Cursor>> {
+        Ok(self
+            .inner
+            .child(cursor.0, Code(code))
+            .or_raise()?
+            .map(Cursor))
+    }
+
+    fn children<'py>(
+        &self,
+        py: Python<'py>,
+        cursor: &Cursor,
+    ) -> PyResult<Bound<'py, PyArray1<u16>>> {
+        let children = self.inner.children(cursor.0).or_raise()?;
+        let codes: Vec<u16> = children.codes().iter().map(|code| code.0).collect();
+        Ok(codes.to_pyarray(py))
+    }
+
+    fn leaf_count(&self, cursor: &Cursor) -> PyResult<usize> {
+        self.inner.leaf_count(cursor.0).or_raise()
+    }
+
+    fn items_below<'py>(
+        &self,
+        py: Python<'py>,
+        cursor: &Cursor,
+    ) -> PyResult<Bound<'py, PyArray1<u32>>> {
+        let items: Vec<u32> = self
+            .inner
+            .items_below(cursor.0)
+            .or_raise()?
+            .map(|i| i.0)
+            .collect();
+        Ok(items.to_pyarray(py))
+    }
+
+    /// Fills rows of a bit mask: bit `t % 32` of word `t / 32` for each token that may come next.
+    #[pyo3(signature = (tokens, cursors, out, filter = None))]
+    fn fill_masks(
+        &self,
+        py: Python<'_>,
+        tokens: &TokenMap,
+        cursors: Vec<PyRef<'_, Cursor>>,
+        mut out: PyReadwriteArray2<'_, i32>,
+        filter: Option<&Filter>,
+    ) -> PyResult<()> {
+        let cursors: Vec<TrieCursor> = cursors.iter().map(|cursor| cursor.0).collect();
+        let rows = out.as_array().nrows();
+        if rows != cursors.len() {
+            let cursors = cursors.len();
+            let problem = format!("got {rows} rows of masks, expected {cursors}, one a cursor");
+            return Err(SemidError::new_err(problem));
+        }
+        let words = out.as_slice_mut()?;
+        py.detach(|| {
+            let mut mask = TokenMask::new(&self.inner, &tokens.inner).or_raise()?;
+            if let Some(filter) = filter {
+                mask = mask.filtered(&filter.inner).or_raise()?;
+            }
+            // The same bits; an i32 is what torch and xgrammar call a word.
+            let mut bits = vec![0; words.len()];
+            mask.fill_batch(&cursors, &mut bits).or_raise()?;
+            for (word, bits) in words.iter_mut().zip(bits) {
+                *word = bits.cast_signed();
+            }
+            Ok(())
+        })
+    }
+
+    /// The tokens that may come after each of `sequences` `[R, S]`, of which an ID begins at
+    /// `start`, or, with a `trigger`, after the last occurrence of it.
+    #[pyo3(signature = (tokens, sequences, *, start = 0, trigger = Vec::new(), end = None, filter = None))]
+    #[expect(clippy::too_many_arguments, reason = "keywords, for whoever calls it")]
+    fn continuations<'py>(
+        &self,
+        py: Python<'py>,
+        tokens: &TokenMap,
+        sequences: PyReadonlyArray2<'_, i64>,
+        start: usize,
+        trigger: Vec<i64>,
+        end: Option<u32>,
+        filter: Option<&Filter>,
+    ) -> PyResult<Continuations<'py>> {
+        let sequences = sequences.as_array();
+        let (rows, columns, free) = py.detach(|| {
+            let mut found = (Vec::new(), Vec::new(), Vec::new());
+            let mask = TokenMask::new(&self.inner, &tokens.inner).or_raise()?;
+            let mask = match filter {
+                Some(filter) => mask.filtered(&filter.inner).or_raise()?,
+                None => mask,
+            };
+            for (row, sequence) in sequences.outer_iter().enumerate() {
+                let row = row as i64;
+                let sequence = sequence.to_vec();
+                let Some(start) = begin(&sequence, start, &trigger) else {
+                    found.2.push(row);
+                    continue;
+                };
+                let mut allow = |token: u32| {
+                    found.0.push(row);
+                    found.1.push(i64::from(token));
+                };
+                match self.walk(tokens, &sequence[start.min(sequence.len())..])? {
+                    Some(cursor) if cursor.depth() < self.inner.levels() => {
+                        mask.each(cursor, allow).or_raise()?;
+                    }
+                    // Complete, or a beam that was dead before: it can only end.
+                    _ => end.into_iter().for_each(&mut allow),
+                }
+            }
+            Ok::<_, PyErr>(found)
+        })?;
+        Ok((
+            rows.to_pyarray(py),
+            columns.to_pyarray(py),
+            free.to_pyarray(py),
+        ))
+    }
+
+    fn __repr__(&self) -> String {
+        format!(
+            "Trie({} items, {} levels)",
+            self.inner.items(),
+            self.inner.levels()
+        )
+    }
+}
+
+impl Trie {
+    /// Where the tokens of an ID lead; `None` if they are those of no item.
+    fn walk(&self, tokens: &TokenMap, generated: &[i64]) -> PyResult<Option<TrieCursor>> {
+        let mut cursor = self.inner.root();
+        for (level, &token) in generated.iter().take(self.inner.levels()).enumerate() {
+            let code = u32::try_from(token).ok();
+            let code = code.and_then(|token| tokens.inner.code(level, token));
+            let child = match code {
+                Some(code) => self.inner.child(cursor, code).or_raise()?,
+                None => None,
+            };
+            match child {
+                Some(child) => cursor = child,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(cursor))
+    }
+}
+
+/// Where an ID begins; `None` if its trigger has not been heard.
+fn begin(sequence: &[i64], start: usize, trigger: &[i64]) -> Option<usize> {
+    if trigger.is_empty() {
+        return Some(start);
+    }
+    let mut windows = sequence.windows(trigger.len());
+    windows
+        .rposition(|window| window == trigger)
+        .map(|at| at + trigger.len())
+}
