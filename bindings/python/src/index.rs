@@ -175,6 +175,11 @@ impl Index {
         })
     }
 
+    /// The index file, as bytes.
+    fn to_bytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, self.inner.bytes())
+    }
+
     /// Writes the index; a file that is there is replaced once the new one is whole.
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
         py.detach(|| {

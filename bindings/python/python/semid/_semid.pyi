@@ -99,6 +99,9 @@ class Index:
         """The next generation, in memory: new items with their codes; removed ones keep their
         codes and are not given any more."""
 
+    def to_bytes(self) -> bytes:
+        """The index file, which is a safetensors file."""
+
     def save(self, path: str | PathLike[str]) -> None:
         """Writes the index file; one that is there is replaced when the new one is whole."""
 
