@@ -1,4 +1,6 @@
+import pathlib
 import pickle
+import resource
 import threading
 
 import numpy
@@ -216,6 +218,37 @@ def test_a_search_in_many_threads(trie, tokens, codes):
     for thread in threads:
         thread.join()
     assert found == [expected] * 40
+
+
+def resident():
+    """Bytes of memory that this process holds."""
+    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+def test_nothing_is_kept_of_what_is_gone(index, codes, tmp_path):
+    """A leak of one index, trie, mask or answer a round would be a hundred times as much."""
+    path = tmp_path / "items.safetensors"
+    many = random_codes(20_000, levels=4, codes=16)
+    semid.Index.build([str(row) for row in range(len(many))], many, [16] * 4).save(path)
+
+    def work():
+        index = pickle.loads(pickle.dumps(semid.Index.from_bytes(path.read_bytes())))
+        trie = semid.Trie(index)
+        tokens = semid.TokenMap.ranges(index, [0, 16, 32, 48], 64)
+        denied = semid.Filter.deny(trie, range(5_000))
+        logits = seeded(64)
+        semid.BeamSearch(trie, tokens, k=20).run(table_scorer(logits), [denied])
+        semid.DecodeSession(trie, tokens, filter=denied).fork().advance([0], [int(many[-1, 0])])
+        trie.continuations(tokens, numpy.zeros((50, 2), dtype=numpy.int64), start=1)
+
+    for _ in range(20):
+        work()
+    before = resident()
+    for _ in range(100):
+        work()
+    assert resident() - before < 4 * path.stat().st_size
 
 
 def test_continuations_of_sequences(trie, tokens, codes):
