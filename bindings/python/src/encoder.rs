@@ -130,7 +130,7 @@ fn array(paths: &CodeMatrix) -> Array2<u16> {
     Array2::from_shape_vec((paths.len(), paths.levels()), codes).expect("a row an item")
 }
 
-fn matrix(codes: &PyReadonlyArray2<'_, u16>) -> PyResult<CodeMatrix> {
+pub(crate) fn matrix(codes: &PyReadonlyArray2<'_, u16>) -> PyResult<CodeMatrix> {
     let codes = codes.as_array();
     let flat = codes.iter().copied().map(Code).collect();
     CodeMatrix::new(flat, codes.ncols()).or_raise()

@@ -25,6 +25,12 @@ impl<T> OrRaise<T> for Result<T, rq_vae::Error> {
     }
 }
 
+impl<T> OrRaise<T> for Result<T, semid_tasks::Error> {
+    fn or_raise(self) -> Result<T, PyErr> {
+        self.map_err(|error| SemidError::new_err(words(&error)))
+    }
+}
+
 impl<T> OrRaise<T> for Result<T, trie_decode::Error> {
     fn or_raise(self) -> Result<T, PyErr> {
         use trie_decode::Error;

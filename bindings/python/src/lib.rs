@@ -5,6 +5,7 @@ mod encoder;
 mod error;
 mod filter;
 mod index;
+mod scoring;
 mod search;
 mod session;
 mod tokens;
@@ -22,6 +23,8 @@ mod _semid {
     use super::filter::Filter;
     #[pymodule_export]
     use super::index::Index;
+    #[pymodule_export]
+    use super::scoring::{held_out_gain, reward, scores};
     #[pymodule_export]
     use super::search::{BeamSearch, Hit, Outcome, Step};
     #[pymodule_export]

@@ -23,6 +23,9 @@ __all__ = [
     "TokenMap",
     "Trie",
     "assign",
+    "held_out_gain",
+    "reward",
+    "scores",
 ]
 
 class SemidError(ValueError):
@@ -384,3 +387,27 @@ def assign(
     beams: int = 8,
 ) -> Assignment:
     """Distinct codes for all items: the fewest moves, then the least added distance."""
+
+def reward(
+    index: Index,
+    name: str,
+    answers: Sequence[str],
+    truths: Sequence[str],
+    *,
+    reasoned: bool = False,
+    rungs: Sequence[float] | None = None,
+    exact: float = 1.0,
+) -> list[float]:
+    """The rewards of one group of answers; `semid.rewards` says what the names mean."""
+
+def scores(
+    lists: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], cutoffs: Sequence[int]
+) -> tuple[list[str], NDArray[numpy.float64]]:
+    """Names of metrics, and what each gives every user, `[users, metrics]`."""
+
+def held_out_gain(
+    codes: NDArray[numpy.uint16], histories: Sequence[Sequence[int]], *, seed: int = 0
+) -> dict[str, Any]:
+    """By how many bits the last item's codes make the next item's more predictable than popularity
+    does, beside a shuffled control: what `semid check --interactions` reports. `histories` are rows
+    of `codes` `[N, L]`, oldest first; the last two events of each are held out."""
