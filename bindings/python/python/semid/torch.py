@@ -69,6 +69,7 @@ class DeviceTrie(torch.nn.Module):
         if "alive" in file:
             bits = file["alive"][:, None].int() >> torch.arange(8) & 1
             alive = bits.flatten()[:items].bool()
+        self.has_removed = not bool(alive.all())
         self.register_buffer("alive", alive)
         self.register_buffer("all_counts", torch.nn.functional.pad(alive.cumsum(0), (1, 0)))
         self.register_buffer("item_to_rank", file["item_to_rank"].long())
@@ -121,11 +122,12 @@ class DeviceTrie(torch.nn.Module):
         node = offsets[parent][..., None] + child
         real = (node < offsets[parent + 1][..., None]) & (state >= 0)[..., None]
         node = node.clamp(max=len(tokens) - 1)
-        real &= self.possible(level, node, counts)
+        if counts is not None or self.has_removed:
+            real &= self.possible(level, node, counts)
 
         token = tokens[node]
-        logits = logits.float()
-        log_softmax = logits.gather(-1, token) - logits.logsumexp(-1, keepdim=True)
+        # Faster than a gather and a logsumexp, which torch computes in several passes.
+        log_softmax = logits.float().log_softmax(-1).gather(-1, token)
         total = (scores[..., None] + log_softmax).masked_fill(~real, -torch.inf).flatten(1)
         missing = max(0, beams - total.shape[1])
         best, at = torch.nn.functional.pad(total, (0, missing), value=-torch.inf).topk(beams)
