@@ -42,6 +42,15 @@ impl Encoder {
         (0..space.levels()).map(|level| space.size(level)).collect()
     }
 
+    /// The centroids of each level, `[K, d]`.
+    fn codebooks<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyArray2<f32>>> {
+        let codebooks = self.0.quantizer().codebooks();
+        codebooks
+            .iter()
+            .map(|codebook| codebook.0.to_pyarray(py))
+            .collect()
+    }
+
     /// The nearest path that a beam search finds for each embedding, and its squared distance.
     #[pyo3(signature = (embeddings, *, beams = 8))]
     fn encode<'py>(

@@ -125,17 +125,22 @@ def test_a_trigger_opens_the_constraint(trie, tokens):
     assert (constrained[0, allowed] == scores[0, allowed]).all()
 
 
-def test_a_tokenizer_learns_all_codes(index, tmp_path):
+def two_words(tied):
+    """A tokenizer of two words, and a model for it."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     words = Tokenizer(models.WordLevel({"<unk>": 0, "buy": 1}, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>")
     config = transformers.LlamaConfig(
-        vocab_size=2, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
-        num_attention_heads=1, tie_word_embeddings=True, bos_token_id=None, eos_token_id=None,
+        vocab_size=2, hidden_size=64, intermediate_size=8, num_hidden_layers=1,
+        num_attention_heads=1, tie_word_embeddings=tied, bos_token_id=None, eos_token_id=None,
     )
-    model = transformers.LlamaForCausalLM(config)
+    return tokenizer, transformers.LlamaForCausalLM(config)
+
+
+def test_a_tokenizer_learns_all_codes(index, tmp_path):
+    tokenizer, model = two_words(tied=True)
     tokens = hf.extend_tokenizer(tokenizer, model, index)
     assert len(tokenizer) == 2 + 18 and model.get_output_embeddings().weight.shape[0] == 20
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
@@ -148,3 +153,23 @@ def test_a_tokenizer_learns_all_codes(index, tmp_path):
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
     assert hf.extend_tokenizer(again, model, index).token(2, 5) == tokens.token(2, 5)
     assert len(again) == 20
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_codes_lie_as_their_centroids(index, tmp_path, tied):
+    from test_encoder import write_model
+
+    encoder = semid.Encoder(write_model(tmp_path, levels=3, codes=6, dim=4))
+    tokenizer, model = two_words(tied)
+    words = model.get_input_embeddings().weight[:2].clone()
+    tokens = hf.extend_tokenizer(tokenizer, model, index, encoder)
+    for embeddings in (model.get_input_embeddings(), model.get_output_embeddings()):
+        for level, codebook in enumerate(encoder.codebooks()):
+            rows = [tokens.token(level, code) for code in range(6)]
+            apart = torch.pdist(embeddings.weight[rows].detach())
+            centroids = torch.pdist(torch.from_numpy(codebook))
+            assert torch.corrcoef(torch.stack((apart, centroids)))[0, 1] > 0.9
+    assert (model.get_input_embeddings().weight[:2] == words).all()
+    with pytest.raises(ValueError, match="expected \\[6, 6, 6\\]"):
+        other = semid.Encoder(write_model(tmp_path, levels=2, codes=6, dim=4))
+        hf.extend_tokenizer(*two_words(tied), index, other)

@@ -351,6 +351,9 @@ class Encoder:
 
     @property
     def sizes(self) -> list[int]: ...
+    def codebooks(self) -> list[NDArray[numpy.float32]]:
+        """The centroids of each level, `[K, d]`."""
+
     def encode(
         self, embeddings: NDArray[numpy.float32], *, beams: int = 8
     ) -> tuple[NDArray[numpy.uint16], NDArray[numpy.float32]]:

@@ -9,7 +9,7 @@ import numpy
 import torch
 import transformers
 
-from . import BeamSearch, Filter, Index, Outcome, Step, TokenMap, Trie
+from . import BeamSearch, Encoder, Filter, Index, Outcome, Step, TokenMap, Trie
 
 Normalizer = Literal["full-vocab", "semantic-id-vocab", "level", "valid-children"]
 
@@ -301,19 +301,54 @@ def extend_tokenizer(
     tokenizer: transformers.PreTrainedTokenizerBase,
     model: Any,
     index: Index,
+    encoder: Encoder | None = None,
 ) -> TokenMap:
     """Adds a token for each code of each level, used or not, and makes room in the model.
 
-    New embeddings are the mean of the old ones (a draw around it, as transformers does); tied heads
-    stay tied. Returns the map from codes to tokens. A second call adds nothing.
+    New embeddings are the mean of the old ones (a draw around it, as transformers does). With the
+    `encoder` of the index they lie around that mean as the centroids of its codebooks lie around
+    theirs, as far away as the old ones do on average: codes for similar items begin similar. Tied
+    heads stay tied. Returns the map from codes to tokens. A second call adds nothing.
+
+    Tune the new rows too: with LoRA, give `modules_to_save` the names of the input embeddings and,
+    unless they are tied, of the head.
     """
     names = [index.tokens(level) for level in range(index.levels)]
-    tokenizer.add_tokens([name for level in names for name in level])
+    known = len(tokenizer)
+    added = tokenizer.add_tokens([name for level in names for name in level])
     if model.get_input_embeddings().weight.shape[0] < len(tokenizer):
         model.resize_token_embeddings(len(tokenizer))
+    if encoder is not None and added:
+        if encoder.sizes != index.sizes:
+            raise ValueError(f"got codebooks of {encoder.sizes} codes, expected {index.sizes}")
+        for embeddings in (model.get_input_embeddings(), model.get_output_embeddings()):
+            lay_as_centroids(embeddings.weight, known, tokenizer, names, encoder)
     vocabulary = model.get_output_embeddings().weight.shape[0]
     tables = [[token(tokenizer, name) for name in level] for level in names]
     return TokenMap.table(index, tables, vocabulary)
+
+
+@torch.no_grad()
+def lay_as_centroids(
+    weight: torch.Tensor,
+    known: int,
+    tokenizer: transformers.PreTrainedTokenizerBase,
+    names: list[list[str]],
+    encoder: Encoder,
+) -> None:
+    """Sets the rows of all codes; the first `known` rows are the words that were there before."""
+    words = weight[:known].float()
+    mean = words.mean(0)
+    spread = (words - mean).square().mean().sqrt()
+    for level, codebook in zip(names, encoder.codebooks(), strict=True):
+        centroids = torch.from_numpy(codebook)
+        # A random projection keeps distances (Johnson and Lindenstrauss), the same one for all.
+        generator = torch.Generator().manual_seed(0)
+        projection = torch.randn(centroids.shape[1], weight.shape[1], generator=generator)
+        around = (centroids - centroids.mean(0)) @ projection
+        around *= spread.cpu() / around.square().mean().sqrt().clamp(min=1e-12)
+        rows = [token(tokenizer, name) for name in level]
+        weight[rows] = (mean + around.to(mean.device)).to(weight.dtype)
 
 
 def token(tokenizer: transformers.PreTrainedTokenizerBase, name: str) -> int:
