@@ -25,7 +25,8 @@ def run(*arguments: object, **variables: str) -> None:
     subprocess.run(list(map(str, arguments)), check=True, cwd=BINDINGS, env=os.environ | variables)
 
 
-with tempfile.TemporaryDirectory() as scratch:
+BUILT.mkdir(parents=True, exist_ok=True)
+with tempfile.TemporaryDirectory(dir=BUILT) as scratch:
     site = pathlib.Path(scratch, "site")
     maturin = [*PYTHON, "-m", "maturin", "build", "--release", "--locked", "--quiet"]
     run(*maturin, "--out", scratch, "--target-dir", BUILT)
