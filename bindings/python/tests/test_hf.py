@@ -105,9 +105,10 @@ def test_filters_and_bad_input(model, trie, tokens, index):
     assert sorted(hit.row for hit in found[0].hits) == [4, 5] and len(found[1].hits) == 5
     with pytest.raises(ValueError, match="1 filters, expected 2"):
         hf.generate_items(model, PROMPT, 5, trie=trie, tokens=tokens, filters=[few])
-    wide = semid.TokenMap.ranges(index, [10, 16, 22], 1000)
-    with pytest.raises(ValueError, match="28 logits"):
-        hf.generate_items(model, PROMPT, 5, trie=trie, tokens=wide)
+    for firsts, vocabulary in [([10, 16, 22], 1000), ([0, 6, 12], 18)]:
+        other = semid.TokenMap.ranges(index, firsts, vocabulary)
+        with pytest.raises(ValueError, match=f"28 logits, .* vocabulary of {vocabulary}"):
+            hf.generate_items(model, PROMPT, 5, trie=trie, tokens=other)
     with pytest.raises(ValueError, match="one of both"):
         hf.SemanticIdLogitsProcessor(trie, tokens)
     processor = hf.SemanticIdLogitsProcessor(trie, tokens, prompt_length=5)

@@ -131,21 +131,26 @@ def generate_items(
     return search.run(scorer, list(filters or [None] * prompts))
 
 
+def check_width(model: Any, tokens: TokenMap) -> None:
+    """A normalizer sums over all logits, so the map must be for as many as there are."""
+    width = model.get_output_embeddings().weight.shape[0]
+    if width != tokens.vocabulary:
+        raise ValueError(
+            f"the model has {width} logits, but the token map is for a vocabulary of "
+            f"{tokens.vocabulary}; extend the model's embeddings (extend_tokenizer), or make the "
+            "map for all of its logits"
+        )
+
+
 class Head:
     """Logits of hidden states: of the whole vocabulary, or of a level's codes only."""
 
     def __init__(self, model: Any, trie: Trie, tokens: TokenMap, whole: bool) -> None:
         self.model, self.levels, self.whole = model, trie.levels, whole
-        width = model.get_output_embeddings().weight.shape[0]
-        if width < tokens.vocabulary:
-            raise ValueError(
-                f"the model has {width} logits, but the token map is for a vocabulary of "
-                f"{tokens.vocabulary}; extend the model's embeddings (extend_tokenizer)"
-            )
+        check_width(model, tokens)
         for name in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
             if getattr(model.config.get_text_config(), name, None) not in (None, 1, 1.0):
                 raise ValueError(f"the model rescales its logits ({name}), which is not supported")
-        self.vocabulary = tokens.vocabulary
         if not whole:
             sizes = trie.index.sizes
             self.columns = [
@@ -159,7 +164,7 @@ class Head:
         head = self.model.get_output_embeddings()
         if self.whole:
             logits: torch.Tensor = head(hidden)
-            return logits[:, : self.vocabulary]
+            return logits
         logits = hidden.new_full((len(hidden), self.width), -torch.inf)
         for depth in sorted(set(depths)):
             rows = torch.tensor([row for row, own in enumerate(depths) if own == depth])
@@ -208,19 +213,22 @@ class TreeDecoder:
         self.filled = ids.shape[1]
 
     def __call__(self, step: Step) -> numpy.ndarray:
-        hidden = self.prompts[step.requests] if step.prefixes[0] == [] else self.extend(step)
         depths = [len(prefix) for prefix in step.prefixes]
+        hidden = self.prompts[step.requests]
+        begun = [row for row, depth in enumerate(depths) if depth]
+        if begun:
+            hidden[begun] = self.extend(step, begun)
         return self.head(hidden, depths).float().numpy(force=True)
 
-    def extend(self, step: Step) -> torch.Tensor:
-        """Hidden states `[rows, D]` of the last token of each prefix."""
-        new = [
-            prefix[len(self.paths.get(parent, ())) :]
-            for parent, prefix in zip(step.parents, step.prefixes, strict=True)
-        ]
+    def extend(self, step: Step, rows: Sequence[int]) -> torch.Tensor:
+        """Hidden states `[rows, D]` of the last token of some prefixes."""
+        requests = [step.requests[row] for row in rows]
+        paths = [self.paths.get(step.parents[row], []) for row in rows]
+        # As a rule one code a row; more where those before needed no model.
+        new = [step.prefixes[row][len(path) :] for row, path in zip(rows, paths, strict=True)]
         widths = [0] * len(self.lengths)
         ends: list[int] = []
-        for request, codes in zip(step.requests, new, strict=True):
+        for request, codes in zip(requests, new, strict=True):
             widths[request] += len(codes)
             ends.append(widths[request])
         shape = (len(widths), max(widths))
@@ -228,17 +236,14 @@ class TreeDecoder:
         depths = torch.zeros(shape, dtype=torch.long)
         seen = torch.zeros((*shape, self.filled + shape[1]), dtype=torch.bool)
         seen[:, :, : self.mask.shape[1]] = self.mask[:, None].cpu()
-        for row, request, parent, codes, end in zip(
-            step.ids, step.requests, step.parents, new, ends, strict=True
-        ):
-            path = self.paths.get(parent, [])
+        for row, request, path, codes, end in zip(rows, requests, paths, new, ends, strict=True):
             for place, code in enumerate(codes, end - len(codes)):
                 depth = len(path)
                 path = [*path, self.filled + place]
                 seen[request, place, path] = True
                 ids[request, place] = self.tokens.token(depth, code) or 0
                 depths[request, place] = depth
-            self.paths[row] = path
+            self.paths[step.ids[row]] = path
         device, dtype = self.model.device, self.model.dtype
         mask = torch.zeros(seen.shape, dtype=dtype, device=device)
         mask.masked_fill_(~seen.to(device), torch.finfo(dtype).min)
@@ -251,7 +256,7 @@ class TreeDecoder:
         )
         self.filled += shape[1]
         hidden: torch.Tensor = out.last_hidden_state
-        return hidden[step.requests, [end - 1 for end in ends]]
+        return hidden[requests, [end - 1 for end in ends]]
 
 
 class EncoderDecoder:
@@ -268,8 +273,8 @@ class EncoderDecoder:
     ) -> None:
         if not whole:
             raise ValueError('encoder-decoder models take the normalizer "full-vocab"')
+        check_width(model, tokens)
         self.model, self.tokens = model, tokens
-        self.vocabulary = tokens.vocabulary
         ids = inputs["input_ids"].to(model.device)
         mask = inputs.get("attention_mask")
         self.mask = torch.ones_like(ids) if mask is None else mask.to(model.device)
@@ -277,7 +282,7 @@ class EncoderDecoder:
         self.states = encoder(input_ids=ids, attention_mask=self.mask).last_hidden_state
 
     def __call__(self, step: Step) -> numpy.ndarray:
-        logits = numpy.empty((len(step), self.vocabulary), dtype=numpy.float32)
+        logits = numpy.empty((len(step), self.tokens.vocabulary), dtype=numpy.float32)
         for depth in sorted({len(prefix) for prefix in step.prefixes}):
             rows = [row for row, prefix in enumerate(step.prefixes) if len(prefix) == depth]
             requests = [step.requests[row] for row in rows]
@@ -292,7 +297,7 @@ class EncoderDecoder:
                 decoder_input_ids=torch.tensor(spelled, device=self.model.device),
                 use_cache=False,
             )
-            own = out.logits[:, -1, : self.vocabulary].float()
+            own = out.logits[:, -1].float()
             logits[rows] = own.numpy(force=True)
         return logits
 
