@@ -7,6 +7,7 @@ use rq_vae::LatentDistances;
 use semantic_id::{Assigner, Code, CodeMatrix, Draft, ItemKeys, OptimalAssigner};
 
 use crate::error::OrRaise;
+use crate::threads::detached;
 
 /// A trained model: embeddings in, codes out. It needs no libtorch.
 #[pyclass(frozen, module = "semid", name = "Encoder")]
@@ -74,7 +75,7 @@ impl Encoder {
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let paths = matrix(&codes)?;
         paths.check(self.0.quantizer().space()).or_raise()?;
-        Ok(py.detach(|| self.0.reconstruct(&paths)).to_pyarray(py))
+        Ok(detached(py, || self.0.reconstruct(&paths)).to_pyarray(py))
     }
 }
 
@@ -89,7 +90,7 @@ pub(crate) fn assign(
     beams: usize,
 ) -> PyResult<Assignment> {
     let embeddings = embeddings.as_array();
-    py.detach(|| {
+    detached(py, || {
         let encoder = &encoder.0;
         let latents = encoder.latents(embeddings).or_raise()?;
         let quantizer = encoder.quantizer();

@@ -3,6 +3,7 @@ use semantic_id::ItemId;
 
 use crate::error::OrRaise;
 use crate::index::Named;
+use crate::threads::detached;
 use crate::trie::Trie;
 
 /// The items that a request may be given.
@@ -23,7 +24,7 @@ impl Filter {
     /// These items only.
     #[staticmethod]
     fn allow(py: Python<'_>, trie: &Trie, items: Named) -> PyResult<Self> {
-        let inner = py.detach(|| match items {
+        let inner = detached(py, || match items {
             Named::Keys(keys) => trie_decode::Filter::allow_keys(&trie.inner, keys),
             Named::Rows(rows) => trie_decode::Filter::allow_items(&trie.inner, ids(rows)),
         });
@@ -34,7 +35,7 @@ impl Filter {
     /// All items but these.
     #[staticmethod]
     fn deny(py: Python<'_>, trie: &Trie, items: Named) -> PyResult<Self> {
-        let inner = py.detach(|| match items {
+        let inner = detached(py, || match items {
             Named::Keys(keys) => trie_decode::Filter::deny_keys(&trie.inner, keys),
             Named::Rows(rows) => trie_decode::Filter::deny_items(&trie.inner, ids(rows)),
         });

@@ -11,6 +11,7 @@ use semantic_id::{
 
 use crate::bytes::Bytes;
 use crate::error::OrRaise;
+use crate::threads::detached;
 
 /// Items and their semantic IDs.
 #[pyclass(frozen, module = "semid", name = "Index")]
@@ -28,14 +29,14 @@ impl Index {
     fn open(py: Python<'_>, path: PathBuf, trusted: bool) -> PyResult<Self> {
         let bytes = Bytes::open(&path)?;
         let path = Some(path);
-        py.detach(|| Self::of(bytes, path, trusted))
+        detached(py, || Self::of(bytes, path, trusted))
     }
 
     /// An index in memory.
     #[staticmethod]
     fn from_bytes(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
         let bytes = Bytes::from(data.to_vec());
-        py.detach(|| Self::of(bytes, None, false))
+        detached(py, || Self::of(bytes, None, false))
     }
 
     /// An index of `codes` `[N, L]` for `keys` `[N]`.
@@ -50,7 +51,7 @@ impl Index {
     ) -> PyResult<Self> {
         let levels = codes.as_array().ncols();
         let codes = codes.as_array().iter().copied().map(Code).collect();
-        py.detach(|| {
+        detached(py, || {
             let space = CodeSpace::new(sizes);
             let space = space.or_raise()?;
             let codes = CodeMatrix::new(codes, levels).or_raise()?;
@@ -132,7 +133,7 @@ impl Index {
     }
 
     fn keys(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        py.detach(|| {
+        detached(py, || {
             let keys = self.inner.keys().or_raise()?;
             Ok(keys.iter().map(str::to_owned).collect())
         })
@@ -140,7 +141,7 @@ impl Index {
 
     /// All codes, `[N, L]` uint16.
     fn to_numpy<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<u16>>> {
-        let codes = py.detach(|| self.inner.codes()).or_raise()?;
+        let codes = detached(py, || self.inner.codes()).or_raise()?;
         let flat = codes.rows().flatten().map(|code| code.0).collect();
         let array = ndarray::Array2::from_shape_vec((codes.len(), codes.levels()), flat);
         Ok(array.expect("a row an item").to_pyarray(py))
@@ -169,7 +170,7 @@ impl Index {
             removed: remove,
             ..Change::default()
         };
-        py.detach(|| {
+        detached(py, || {
             let changed = self.inner.changed(&change, capacity, manifest("change"));
             Self::of(changed.or_raise()?.into_bytes().into(), None, true)
         })
@@ -182,7 +183,7 @@ impl Index {
 
     /// Writes the index; a file that is there is replaced once the new one is whole.
     fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        py.detach(|| {
+        detached(py, || {
             let mut beside = path.clone().into_os_string();
             beside.push(format!(".{}.part", std::process::id()));
             std::fs::write(&beside, self.inner.bytes())?;

@@ -8,6 +8,7 @@ mod index;
 mod scoring;
 mod search;
 mod session;
+mod threads;
 mod tokens;
 mod trie;
 
@@ -15,6 +16,14 @@ use pyo3::prelude::*;
 
 #[pymodule]
 mod _semid {
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::threads::imported();
+        Ok(())
+    }
+
     #[pymodule_export]
     use super::encoder::{Assignment, Encoder, assign};
     #[pymodule_export]

@@ -9,6 +9,7 @@ use semid_tasks::rewards::{AnswerFormat, Ladder, Reward};
 use crate::encoder::matrix;
 use crate::error::{OrRaise, SemidError};
 use crate::index::Index;
+use crate::threads::detached;
 
 /// The rewards of one group of answers, given the IDs that are true.
 #[pyfunction]
@@ -41,7 +42,7 @@ pub(crate) fn reward(
             )));
         }
     };
-    py.detach(|| {
+    detached(py, || {
         let tokens = index.inner.token_format();
         let format = match reasoned {
             true => AnswerFormat::reasoned(tokens),
@@ -71,7 +72,7 @@ pub(crate) fn scores<'py>(
         let problem = format!("got targets of {got} users, expected {expected}, one a list");
         return Err(SemidError::new_err(problem));
     }
-    let (names, values) = py.detach(|| {
+    let (names, values) = detached(py, || {
         let entry = |&row: &i64| u32::try_from(row).map_or(0..0, |row| row..row.saturating_add(1));
         let lists: Vec<List> = lists
             .iter()
@@ -111,7 +112,7 @@ pub(crate) fn held_out_gain<'py>(
     seed: u64,
 ) -> PyResult<Bound<'py, PyDict>> {
     let paths = matrix(&codes)?;
-    let gain = py.detach(|| {
+    let gain = detached(py, || {
         let items: Vec<Vec<ItemId>> = histories
             .into_iter()
             .map(|rows| rows.into_iter().map(ItemId).collect())

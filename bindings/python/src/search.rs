@@ -9,6 +9,7 @@ use trie_decode::{
 
 use crate::error::{OrRaise, SemidError};
 use crate::filter::Filter;
+use crate::threads::detached;
 use crate::tokens::TokenMap;
 use crate::trie::Trie;
 
@@ -121,7 +122,7 @@ impl BeamSearch {
             whole_vocabulary: self.tokens.is_some(),
             answer: None,
         };
-        let outcomes = py.detach(|| {
+        let outcomes = detached(py, || {
             let mut scratch = Scratch::default();
             self.inner()?
                 .run(&mut scorer, &requests, &mut scratch)

@@ -5,6 +5,7 @@ use semantic_id::Code;
 
 use crate::error::OrRaise;
 use crate::index::Index;
+use crate::threads::detached;
 use crate::trie::Trie;
 
 /// Which token of a language model stands for which code.
@@ -38,7 +39,7 @@ impl TokenMap {
         vocabulary: usize,
     ) -> PyResult<Self> {
         let format = trie.inner.index().expect("made of an index").token_format();
-        let found = py.detach(|| {
+        let found = detached(py, || {
             let json = json.as_bytes();
             trie_decode::TokenMap::from_tokenizer(json, format, &trie.inner, vocabulary)
         });

@@ -9,6 +9,7 @@ use crate::bytes::Bytes;
 use crate::error::{OrRaise, SemidError};
 use crate::filter::Filter;
 use crate::index::Index;
+use crate::threads::detached;
 use crate::tokens::TokenMap;
 
 /// Which codes may follow a prefix.
@@ -137,7 +138,7 @@ impl Trie {
             return Err(SemidError::new_err(problem));
         }
         let words = out.as_slice_mut()?;
-        py.detach(|| {
+        detached(py, || {
             let mut mask = TokenMask::new(&self.inner, &tokens.inner).or_raise()?;
             if let Some(filter) = filter {
                 mask = mask.filtered(&filter.inner).or_raise()?;
@@ -167,7 +168,7 @@ impl Trie {
         filter: Option<&Filter>,
     ) -> PyResult<Continuations<'py>> {
         let sequences = sequences.as_array();
-        let (rows, columns, free) = py.detach(|| {
+        let (rows, columns, free) = detached(py, || {
             let mut found = (Vec::new(), Vec::new(), Vec::new());
             let mask = TokenMask::new(&self.inner, &tokens.inner).or_raise()?;
             let mask = match filter {

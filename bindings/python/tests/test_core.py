@@ -1,6 +1,8 @@
+import multiprocessing
 import pathlib
 import pickle
 import resource
+import signal
 import threading
 
 import numpy
@@ -187,6 +189,8 @@ def test_scorers_that_go_wrong(trie, tokens):
 
     with pytest.raises(RuntimeError, match="out of memory"):
         search.run(failing)
+    with pytest.raises(KeyboardInterrupt):
+        search.run(lambda step: signal.raise_signal(signal.SIGINT))
     for answer, words in [
         (numpy.zeros(3), "expected \\[rows, columns\\]"),
         (numpy.zeros((7, tokens.vocabulary)), "7 rows of logits, expected 1"),
@@ -249,6 +253,32 @@ def test_nothing_is_kept_of_what_is_gone(index, codes, tmp_path):
     for _ in range(100):
         work()
     assert resident() - before < 4 * path.stat().st_size
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_workers_of_a_data_loader(tmp_path, method):
+    """Threads of the parent have been at work: a forked process does not have them."""
+    index, trie, expected = big_search(tmp_path)
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        found = pool.map_async(search_in_worker, [index] * 4).get(timeout=120)
+    assert found == [expected] * 4
+
+
+def big_search(folder):
+    codes = random_codes(20_000, levels=4, codes=16)
+    path = folder / "items.safetensors"
+    semid.Index.build([str(row) for row in range(len(codes))], codes, [16] * 4).save(path)
+    index = semid.Index(path)
+    return index, semid.Trie(index), search_in_worker(index)
+
+
+def search_in_worker(index):
+    trie = semid.Trie(index)
+    tokens = semid.TokenMap.ranges(index, [0, 16, 32, 48], 4096)
+    outcomes = semid.BeamSearch(trie, tokens, k=20).run(table_scorer(seeded(4096)), [None] * 8)
+    masks = numpy.zeros((2000, 128), dtype=numpy.int32)
+    trie.fill_masks(tokens, [trie.root] * 2000, masks)
+    return [[hit.row for hit in outcome.hits] for outcome in outcomes]
 
 
 def test_continuations_of_sequences(trie, tokens, codes):
