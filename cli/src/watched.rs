@@ -20,6 +20,11 @@ impl<'a> Watched<'a> {
         let bar = progress::bar(console, "assigning items that collide", colliding as usize);
         Self { distances, bar }
     }
+
+    /// Clears the bar, before anything else is shown.
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
 }
 
 impl Distances for Watched<'_> {

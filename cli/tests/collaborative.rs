@@ -198,7 +198,8 @@ fn training_learns_from_histories() {
     desk.ok("index emb.npy --model model --out index.safetensors");
 
     let refused = |arguments: &str| desk.fails(2, &format!("train emb.npy --out x {arguments}"));
-    assert!(refused("--preset rk-means --interactions events.csv").contains("semid fuse"));
+    let no_losses = refused("--preset rk-means --interactions events.csv");
+    assert!(no_losses.contains("join them with the embeddings first (`semid fuse`)"));
     assert!(refused("--set alignment=0.1").contains("--interactions"));
     assert!(refused("--set diversity=0.1 --codes 8").contains("half as many"));
     desk.write("strangers.csv", "user_id,item_id,timestamp\nu,nobody,1\n");

@@ -202,6 +202,7 @@ impl Index {
         let start = Instant::now();
         let draft = self.weighed(draft, interactions.as_ref())?;
         let assignment = self.assign(&*assigner, &draft, &file.keys, interactions.as_ref())?;
+        distances.finish();
         let seconds_assign = start.elapsed().as_secs_f64();
 
         let report = Report {

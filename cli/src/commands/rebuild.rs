@@ -136,6 +136,7 @@ impl Rebuild {
         let held: &[ItemId] = if self.free { &[] } else { &matched.missing };
         let taken = paths_of(&codes, held)?;
         let assignment = assigner.assign_beside(&taken, &draft, &file.keys)?;
+        distances.finish();
 
         let configuration = json!({
             "tolerance": self.tolerance,

@@ -231,7 +231,8 @@ impl Train {
         match self.interactions {
             Some(_) if params.epochs == 0 => {
                 return Err(usage_error(
-                    "--interactions: residual k-means has no losses to learn from them; join them                      with the embeddings first (`semid fuse`), or train networks",
+                    "--interactions: residual k-means has no losses to learn from them; join them \
+                     with the embeddings first (`semid fuse`), or train networks",
                 ));
             }
             Some(_) if !set("alignment") => params.alignment = ALIGNMENT,
@@ -453,8 +454,7 @@ impl fmt::Display for Report {
             100.0 * self.items_in_collisions,
             self.raw_collision_rate
         )?;
-        let by_level = &self.levels_stats;
-        by_level
+        self.levels_stats
             .iter()
             .try_for_each(|level| write!(f, " {:.0}", level.perplexity))?;
         if let Some(skipped) = self.unknown_items_skipped.filter(|&skipped| skipped > 0) {
