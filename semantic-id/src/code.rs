@@ -141,6 +141,17 @@ impl CodeSpace {
         &path[..last.map_or(0, |last| last + 1)]
     }
 
+    /// A path with padding up to the last level. One that is too long stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoPadding`] where a level that it lacks has 2^16 codes.
+    pub fn padded(&self, path: &[Code]) -> Result<Vec<Code>> {
+        let end = |level| self.end(level).ok_or(Error::NoPadding { level });
+        let padding = (path.len()..self.levels()).map(end);
+        path.iter().copied().map(Ok).chain(padding).collect()
+    }
+
     /// Number of distinct paths, `prod K_l`, at most `u128::MAX`.
     pub fn capacity(&self) -> u128 {
         self.sizes

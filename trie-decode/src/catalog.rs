@@ -216,11 +216,7 @@ fn merged<D: AsRef<[u8]>>(
 
 /// A path of full length, which an index will take.
 fn padded(space: &CodeSpace, path: &[Code]) -> Result<Vec<Code>> {
-    let mut path = path.to_vec();
-    for level in path.len()..space.levels() {
-        let end = space.end(level);
-        path.push(end.ok_or(semantic_id::Error::NoPadding { level })?);
-    }
+    let path = space.padded(path)?;
     // The trie of one item looks at its path as that of all items will.
     let one = CodeMatrix::new(path.clone(), path.len())?;
     Tree::new(space, &one, 1)?;

@@ -170,20 +170,17 @@ fn pad(codes: &[Code], lengths: &[usize], space: &CodeSpace) -> Result<CodeMatri
     let mut rest = codes;
     for (item, &length) in lengths.iter().enumerate() {
         let (row, after) = rest.split_at(length);
-        for level in 0..space.levels() {
-            padded.push(match row.get(level) {
-                Some(&code) if code.index() < space.size(level) => code,
-                Some(&code) => {
-                    return Err(Error::CodeOutOfRange {
-                        item,
-                        level,
-                        code: code.0.into(),
-                        size: space.sizes()[level],
-                    });
-                }
-                None => space.end(level).ok_or(Error::NoPadding { level })?,
-            });
+        for (level, (code, &size)) in row.iter().zip(space.sizes()).enumerate() {
+            if code.index() >= size as usize {
+                return Err(Error::CodeOutOfRange {
+                    item,
+                    level,
+                    code: code.0.into(),
+                    size,
+                });
+            }
         }
+        padded.extend(space.padded(row)?);
         rest = after;
     }
     CodeMatrix::new(padded, space.levels())
