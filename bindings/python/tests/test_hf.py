@@ -174,3 +174,38 @@ def test_codes_lie_as_their_centroids(index, tmp_path, tied):
     with pytest.raises(ValueError, match="expected \\[6, 6, 6\\]"):
         other = semid.Encoder(write_model(tmp_path, levels=2, codes=6, dim=4))
         hf.extend_tokenizer(*two_words(tied), index, other)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_lora_tunes_the_rows_of_codes(index, trie, tmp_path, tied):
+    import peft
+
+    tokenizer, model = two_words(tied)
+    tokens = hf.extend_tokenizer(tokenizer, model, index)
+    model.save_pretrained(tmp_path / "base")
+    names = hf.modules_to_save(model)
+    assert names == (["embed_tokens"] if tied else ["embed_tokens", "lm_head"])
+    lora = peft.LoraConfig(
+        target_modules=["q_proj"], modules_to_save=names, ensure_weight_tying=tied
+    )
+    tuned = peft.get_peft_model(model, lora)
+    ends = tuned.get_input_embeddings(), tuned.get_output_embeddings()
+    before = [end.weight.detach().clone() for end in ends]
+    ids = torch.tensor([tokenizer.encode("buy" + index.text(7))])
+    tuned(input_ids=ids, labels=ids).loss.backward()
+    torch.optim.SGD(tuned.parameters(), lr=1.0).step()
+    code = tokens.token(0, index["item-7"][0])
+    for end, old in zip(ends, before, strict=True):
+        assert (end.weight[code] != old[code]).any()
+
+    def hits(model):
+        prompt = {"input_ids": ids[:, :1]}
+        (outcome,) = hf.generate_items(model.eval(), prompt, 5, trie=trie, tokens=tokens)
+        return [(hit.row, pytest.approx(hit.score, abs=1e-4)) for hit in outcome.hits]
+
+    tuned.save_pretrained(tmp_path / "lora")
+    base = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    again = peft.PeftModel.from_pretrained(base, tmp_path / "lora")
+    merged = tuned.merge_and_unload()
+    assert (merged.get_output_embeddings().weight is merged.get_input_embeddings().weight) == tied
+    assert hits(merged) == hits(tuned) == hits(again)

@@ -17,6 +17,7 @@ __all__ = [
     "SemanticIdLogitsProcessor",
     "extend_tokenizer",
     "generate_items",
+    "modules_to_save",
     "prefix_allowed_tokens_fn",
 ]
 
@@ -113,9 +114,10 @@ def generate_items(
     level's rows only. A `row_budget` goes on until the answer is proven exact, or so many rows
     have been scored. `filters` has one entry a prompt.
     """
-    of = EncoderDecoder if model.config.is_encoder_decoder else TreeDecoder
+    prompts = len(inputs["input_ids"])
+    if filters is not None and len(filters) != prompts:
+        raise ValueError(f"got {len(filters)} filters, expected {prompts}, one a prompt")
     whole = normalizer in ("full-vocab", "semantic-id-vocab")
-    scorer = of(model, inputs, trie, tokens, whole)
     search = BeamSearch(
         trie,
         tokens if whole else None,
@@ -125,10 +127,8 @@ def generate_items(
         length_penalty=length_penalty,
         row_budget=row_budget,
     )
-    prompts = len(inputs["input_ids"])
-    if filters is not None and len(filters) != prompts:
-        raise ValueError(f"got {len(filters)} filters, expected {prompts}, one a prompt")
-    return search.run(scorer, list(filters or [None] * prompts))
+    scorer = EncoderDecoder if model.config.is_encoder_decoder else TreeDecoder
+    return search.run(scorer(model, inputs, trie, tokens, whole), filters or [None] * prompts)
 
 
 def check_width(model: Any, tokens: TokenMap) -> None:
@@ -142,35 +142,45 @@ def check_width(model: Any, tokens: TokenMap) -> None:
         )
 
 
+def prompts_of(
+    model: Any, inputs: Mapping[str, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token IDs and attention mask, both `[B, S]`, where the model is."""
+    ids = inputs["input_ids"].to(model.device)
+    mask = inputs.get("attention_mask")
+    mask = torch.ones_like(ids) if mask is None else mask.to(model.device)
+    if not bool(mask.any(1).all()):
+        raise ValueError("a prompt is empty: its attention mask is 0 everywhere")
+    return ids, mask
+
+
 class Head:
     """Logits of hidden states: of the whole vocabulary, or of a level's codes only."""
 
     def __init__(self, model: Any, trie: Trie, tokens: TokenMap, whole: bool) -> None:
-        self.model, self.levels, self.whole = model, trie.levels, whole
+        self.of, self.whole = model.get_output_embeddings(), whole
         check_width(model, tokens)
         for name in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
             if getattr(model.config.get_text_config(), name, None) not in (None, 1, 1.0):
                 raise ValueError(f"the model rescales its logits ({name}), which is not supported")
         if not whole:
-            sizes = trie.index.sizes
             self.columns = [
                 torch.tensor([tokens.token(level, code) or 0 for code in range(size)])
-                for level, size in enumerate(sizes)
+                for level, size in enumerate(trie.index.sizes)
             ]
-            self.width = max(sizes)
 
     def __call__(self, hidden: torch.Tensor, depths: Sequence[int]) -> torch.Tensor:
         """Logits `[rows, V]`, or `[rows, K]` of each row's level, of hidden states `[rows, D]`."""
-        head = self.model.get_output_embeddings()
         if self.whole:
-            logits: torch.Tensor = head(hidden)
+            logits: torch.Tensor = self.of(hidden)
             return logits
-        logits = hidden.new_full((len(hidden), self.width), -torch.inf)
+        width = max(map(len, self.columns))
+        logits = hidden.new_full((len(hidden), width), -torch.inf)
         for depth in sorted(set(depths)):
             rows = torch.tensor([row for row, own in enumerate(depths) if own == depth])
             columns = self.columns[depth].to(hidden.device)
-            bias = None if head.bias is None else head.bias[columns]
-            level = torch.nn.functional.linear(hidden[rows], head.weight[columns], bias)
+            bias = None if self.of.bias is None else self.of.bias[columns]
+            level = torch.nn.functional.linear(hidden[rows], self.of.weight[columns], bias)
             logits[rows, : level.shape[1]] = level
         return logits
 
@@ -193,12 +203,7 @@ class TreeDecoder:
     ) -> None:
         self.model, self.tokens = model, tokens
         self.head = Head(model, trie, tokens, whole)
-        ids = inputs["input_ids"].to(model.device)
-        mask = inputs.get("attention_mask")
-        mask = torch.ones_like(ids) if mask is None else mask.to(model.device)
-        lengths = mask.sum(1)
-        if not bool((lengths > 0).all()):
-            raise ValueError("a prompt is empty: its attention mask is 0 everywhere")
+        ids, mask = prompts_of(model, inputs)
         out = model.get_decoder()(
             input_ids=ids,
             attention_mask=mask,
@@ -207,7 +212,7 @@ class TreeDecoder:
         )
         last = (mask * torch.arange(ids.shape[1], device=ids.device)).argmax(1)
         self.prompts = out.last_hidden_state[torch.arange(len(ids)), last]
-        self.cache, self.mask, self.lengths = out.past_key_values, mask.bool(), lengths
+        self.cache, self.mask, self.lengths = out.past_key_values, mask.bool(), mask.sum(1)
         #: Cache positions that a row sees, itself included, behind the prompt.
         self.paths: dict[int | None, list[int]] = {}
         self.filled = ids.shape[1]
@@ -275,9 +280,7 @@ class EncoderDecoder:
             raise ValueError('encoder-decoder models take the normalizer "full-vocab"')
         check_width(model, tokens)
         self.model, self.tokens = model, tokens
-        ids = inputs["input_ids"].to(model.device)
-        mask = inputs.get("attention_mask")
-        self.mask = torch.ones_like(ids) if mask is None else mask.to(model.device)
+        ids, self.mask = prompts_of(model, inputs)
         encoder = model.get_encoder()
         self.states = encoder(input_ids=ids, attention_mask=self.mask).last_hidden_state
 
@@ -315,8 +318,7 @@ def extend_tokenizer(
     theirs, as far away as the old ones do on average: codes for similar items begin similar. Tied
     heads stay tied. Returns the map from codes to tokens. A second call adds nothing.
 
-    Tune the new rows too: with LoRA, give `modules_to_save` the names of the input embeddings and,
-    unless they are tied, of the head.
+    Tune the new rows too: with LoRA, by `modules_to_save`.
     """
     names = [index.tokens(level) for level in range(index.levels)]
     known = len(tokenizer)
@@ -331,6 +333,18 @@ def extend_tokenizer(
     vocabulary = model.get_output_embeddings().weight.shape[0]
     tables = [[token(tokenizer, name) for name in level] for level in names]
     return TokenMap.table(index, tables, vocabulary)
+
+
+def modules_to_save(model: Any) -> list[str]:
+    """The modules that LoRA must tune whole, as new codes have their rows there: the embeddings
+    and, unless it is tied to them, the head.
+
+    They are for `peft.LoraConfig(modules_to_save=..., ensure_weight_tying=True)`.
+    """
+    embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
+    whole = [embeddings] if head.weight is embeddings.weight else [embeddings, head]
+    names = {id(module): name for name, module in model.named_modules()}
+    return [names[id(module)].rpartition(".")[2] for module in whole]
 
 
 @torch.no_grad()
