@@ -12,12 +12,13 @@ import wheel
 from wheel import PYTHON, run
 
 with wheel.installed() as site:
-    # The folder beside `tests` is no package, so that the tests import what was installed.
     installed = {"PYTHONPATH": str(site)}
     lazily = torch_environment.LAZY + "import pytest; sys.exit(pytest.main(sys.argv[1:]))"
     options = ["-p", "no:cacheprovider", "--doctest-modules", "--doctest-glob=*.md"]
-    manuals = ["README.md", wheel.ROOT / "README.md"]
-    run(*PYTHON, "-c", lazily, *options, "tests", site / "semid", *manuals, **installed)
+    manuals = [wheel.BINDINGS / "README.md", wheel.ROOT / "README.md"]
+    tested = [wheel.BINDINGS / "tests", site / "semid", *manuals]
+    # Manuals write files where they are run.
+    run(*PYTHON, "-c", lazily, *options, *tested, folder=site.parent, **installed)
     run(*PYTHON, "-m", "mypy.stubtest", "semid._semid", MYPYPATH=str(site), **installed)
     types = ["--strict", "--cache-dir", wheel.BUILT / "mypy", site / "semid"]
     run(*PYTHON, "-m", "mypy", *types, **installed)

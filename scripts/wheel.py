@@ -14,10 +14,10 @@ BUILT = ROOT / "target" / "python"
 PYTHON = [sys.executable, "-B"]
 
 
-def run(*arguments: object, **variables: str) -> None:
-    """Runs a command in the folder of the bindings, with more variables in its environment."""
+def run(*arguments: object, folder: pathlib.Path = BINDINGS, **variables: str) -> None:
+    """Runs a command in a folder, with more variables in its environment."""
     print("python:", *arguments, file=sys.stderr)
-    subprocess.run(list(map(str, arguments)), check=True, cwd=BINDINGS, env=os.environ | variables)
+    subprocess.run(list(map(str, arguments)), check=True, cwd=folder, env=os.environ | variables)
 
 
 @contextlib.contextmanager

@@ -1,12 +1,13 @@
 use std::path::PathBuf;
 
 use ndarray::Array2;
-use numpy::{PyArray1, PyArray2, PyReadonlyArray2, ToPyArray};
+use numpy::{PyArray1, PyArray2, ToPyArray};
 use pyo3::prelude::*;
 use rq_vae::LatentDistances;
 use semantic_id::{Assigner, Code, CodeMatrix, Draft, ItemKeys, OptimalAssigner};
 
-use crate::error::OrRaise;
+use crate::array::Given;
+use crate::error::{OrRaise, SemidError};
 use crate::threads::detached;
 
 /// A trained model: embeddings in, codes out. It needs no libtorch.
@@ -57,13 +58,12 @@ impl Encoder {
     fn encode<'py>(
         &self,
         py: Python<'py>,
-        embeddings: PyReadonlyArray2<'_, f32>,
+        embeddings: Given<'_, f32>,
         beams: usize,
     ) -> PyResult<Encoded<'py>> {
         let embeddings = embeddings.as_array();
-        let (paths, costs) = py
-            .detach(|| self.0.encode(embeddings, beams.max(1)))
-            .or_raise()?;
+        check_beams(beams)?;
+        let (paths, costs) = detached(py, || self.0.encode(embeddings, beams)).or_raise()?;
         Ok((array(&paths).to_pyarray(py), costs.to_pyarray(py)))
     }
 
@@ -71,7 +71,7 @@ impl Encoder {
     fn reconstruct<'py>(
         &self,
         py: Python<'py>,
-        codes: PyReadonlyArray2<'_, u16>,
+        codes: Given<'_, u16>,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let paths = matrix(&codes)?;
         paths.check(self.0.quantizer().space()).or_raise()?;
@@ -85,16 +85,17 @@ impl Encoder {
 pub(crate) fn assign(
     py: Python<'_>,
     encoder: &Encoder,
-    embeddings: PyReadonlyArray2<'_, f32>,
+    embeddings: Given<'_, f32>,
     keys: Vec<String>,
     beams: usize,
 ) -> PyResult<Assignment> {
     let embeddings = embeddings.as_array();
+    check_beams(beams)?;
     detached(py, || {
         let encoder = &encoder.0;
         let latents = encoder.latents(embeddings).or_raise()?;
         let quantizer = encoder.quantizer();
-        let (paths, costs) = quantizer.encode(latents.view(), beams.max(1));
+        let (paths, costs) = quantizer.encode(latents.view(), beams);
         let distances = LatentDistances::new(quantizer, latents).or_raise()?;
         let draft = Draft::new(quantizer.space().clone(), paths, costs, &distances).or_raise()?;
         let keys = ItemKeys::new(keys).or_raise()?;
@@ -135,12 +136,19 @@ impl Assignment {
     }
 }
 
+fn check_beams(beams: usize) -> PyResult<()> {
+    match beams {
+        0 => Err(SemidError::new_err("beams: got 0, expected at least 1")),
+        _ => Ok(()),
+    }
+}
+
 fn array(paths: &CodeMatrix) -> Array2<u16> {
     let codes = paths.rows().flatten().map(|code| code.0).collect();
     Array2::from_shape_vec((paths.len(), paths.levels()), codes).expect("a row an item")
 }
 
-pub(crate) fn matrix(codes: &PyReadonlyArray2<'_, u16>) -> PyResult<CodeMatrix> {
+pub(crate) fn matrix(codes: &Given<'_, u16>) -> PyResult<CodeMatrix> {
     let codes = codes.as_array();
     let flat = codes.iter().copied().map(Code).collect();
     CodeMatrix::new(flat, codes.ncols()).or_raise()

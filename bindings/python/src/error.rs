@@ -1,3 +1,5 @@
+use std::error::Error;
+
 use pyo3::exceptions::{PyIndexError, PyKeyError, PyValueError};
 use pyo3::{PyErr, create_exception};
 
@@ -13,44 +15,35 @@ pub(crate) trait OrRaise<T> {
     fn or_raise(self) -> Result<T, PyErr>;
 }
 
-impl<T> OrRaise<T> for Result<T, semantic_id::Error> {
+impl<T, E: Error + 'static> OrRaise<T> for Result<T, E> {
     fn or_raise(self) -> Result<T, PyErr> {
-        self.map_err(|error| SemidError::new_err(words(&error)))
-    }
-}
-
-impl<T> OrRaise<T> for Result<T, rq_vae::Error> {
-    fn or_raise(self) -> Result<T, PyErr> {
-        self.map_err(|error| SemidError::new_err(words(&error)))
-    }
-}
-
-impl<T> OrRaise<T> for Result<T, semid_tasks::Error> {
-    fn or_raise(self) -> Result<T, PyErr> {
-        self.map_err(|error| SemidError::new_err(words(&error)))
-    }
-}
-
-impl<T> OrRaise<T> for Result<T, trie_decode::Error> {
-    fn or_raise(self) -> Result<T, PyErr> {
-        use trie_decode::Error;
-        self.map_err(|error| match error {
-            // What the caller's own model raised, as it was.
-            Error::Scorer(cause) => match cause.downcast::<PyErr>() {
-                Ok(raised) => *raised,
-                Err(other) => SemidError::new_err(other.to_string()),
+        self.map_err(
+            |error| match (Box::new(error) as Box<dyn Error>).downcast() {
+                Ok(error) => of_decoding(*error),
+                Err(error) => SemidError::new_err(words(&*error)),
             },
-            Error::UnknownKey(key) => PyKeyError::new_err(key),
-            Error::NoRank { .. } | Error::NoBeam { .. } | Error::NoNode { .. } => {
-                PyIndexError::new_err(words(&error))
-            }
-            _ => SemidError::new_err(words(&error)),
-        })
+        )
+    }
+}
+
+fn of_decoding(error: trie_decode::Error) -> PyErr {
+    use trie_decode::Error as E;
+    match error {
+        // What the caller's own model raised, as it was.
+        E::Scorer(cause) => match cause.downcast::<PyErr>() {
+            Ok(raised) => *raised,
+            Err(other) => SemidError::new_err(other.to_string()),
+        },
+        E::UnknownKey(key) => PyKeyError::new_err(key),
+        E::NoRank { .. } | E::NoBeam { .. } | E::NoNode { .. } => {
+            PyIndexError::new_err(words(&error))
+        }
+        _ => SemidError::new_err(words(&error)),
     }
 }
 
 /// The error and its causes.
-fn words(error: &dyn std::error::Error) -> String {
+fn words(error: &dyn Error) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

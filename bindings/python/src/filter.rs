@@ -1,8 +1,9 @@
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 use semantic_id::ItemId;
 
 use crate::error::OrRaise;
-use crate::index::Named;
 use crate::threads::detached;
 use crate::trie::Trie;
 
@@ -69,4 +70,37 @@ impl Filter {
 
 fn ids(rows: Vec<u32>) -> impl Iterator<Item = ItemId> {
     rows.into_iter().map(ItemId)
+}
+
+/// Items as a caller names them: by key, or by row.
+enum Named {
+    Keys(Vec<String>),
+    Rows(Vec<u32>),
+}
+
+impl<'py> FromPyObject<'_, 'py> for Named {
+    type Error = PyErr;
+
+    fn extract(items: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if items.is_instance_of::<PyString>() {
+            return Err(PyTypeError::new_err(
+                "got one string, expected a list of keys or rows",
+            ));
+        }
+        let (mut keys, mut rows) = (Vec::new(), Vec::new());
+        for item in items.try_iter()? {
+            let item = item?;
+            match item.extract::<u32>() {
+                Ok(row) => rows.push(row),
+                Err(_) => keys.push(item.extract()?),
+            }
+        }
+        match (keys.is_empty(), rows.is_empty()) {
+            (false, false) => Err(PyTypeError::new_err(
+                "got keys and rows, expected one of both",
+            )),
+            (false, true) => Ok(Self::Keys(keys)),
+            _ => Ok(Self::Rows(rows)),
+        }
+    }
 }

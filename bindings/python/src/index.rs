@@ -1,14 +1,16 @@
 use std::path::PathBuf;
 
-use numpy::{PyArray2, PyReadonlyArray2, ToPyArray};
-use pyo3::exceptions::{PyIndexError, PyKeyError, PyTypeError};
+use numpy::{PyArray2, ToPyArray};
+use pyo3::exceptions::{PyIndexError, PyKeyError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use semantic_id::{
     Change, Code, CodeMatrix, CodeSpace, IndexInfo, ItemId, ItemIndex, ItemKeys, Manifest,
     SemanticId, TokenFormat,
 };
+use trie_decode::ItemTrie;
 
+use crate::array::Given;
 use crate::bytes::Bytes;
 use crate::error::OrRaise;
 use crate::threads::detached;
@@ -45,7 +47,7 @@ impl Index {
     fn build(
         py: Python<'_>,
         keys: Vec<String>,
-        codes: PyReadonlyArray2<'_, u16>,
+        codes: Given<'_, u16>,
         sizes: Vec<u32>,
         capacity: usize,
     ) -> PyResult<Self> {
@@ -103,7 +105,8 @@ impl Index {
 
     fn codes(&self, row: u32) -> PyResult<Vec<u16>> {
         let id = self.inner.semantic_id(self.item(row)?).or_raise()?;
-        Ok(id.iter().map(|code| code.0).collect())
+        let codes = self.inner.space().unpadded(&id).iter();
+        Ok(codes.map(|code| code.0).collect())
     }
 
     fn text(&self, row: u32) -> PyResult<String> {
@@ -161,8 +164,9 @@ impl Index {
         let added = added
             .map(|(key, codes)| {
                 let codes: Vec<u16> = codes.extract()?;
-                let id: SemanticId = codes.into_iter().map(Code).collect();
-                Ok((key.extract()?, id))
+                let codes: Vec<Code> = codes.into_iter().map(Code).collect();
+                let id = self.inner.space().padded(&codes).or_raise()?.into_iter();
+                Ok((key.extract()?, id.collect::<SemanticId>()))
             })
             .collect::<PyResult<_>>()?;
         let change = Change {
@@ -220,6 +224,11 @@ impl Index {
         Ok(Self { inner, bytes, path })
     }
 
+    pub(crate) fn trie(&self) -> PyResult<ItemTrie<Bytes>> {
+        let index = ItemIndex::open(self.bytes.clone()).or_raise()?;
+        Ok(ItemTrie::new(index))
+    }
+
     fn item(&self, row: u32) -> PyResult<ItemId> {
         let items = self.inner.items();
         if (row as usize) < items {
@@ -232,37 +241,4 @@ impl Index {
 
 fn manifest(command: &str) -> Manifest {
     Manifest::new(command, "python".into())
-}
-
-/// Items as a caller names them: by key, or by row.
-pub(crate) enum Named {
-    Keys(Vec<String>),
-    Rows(Vec<u32>),
-}
-
-impl<'py> FromPyObject<'_, 'py> for Named {
-    type Error = PyErr;
-
-    fn extract(items: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        if items.is_instance_of::<pyo3::types::PyString>() {
-            return Err(PyTypeError::new_err(
-                "got one string, expected a list of keys or rows",
-            ));
-        }
-        let (mut keys, mut rows) = (Vec::new(), Vec::new());
-        for item in items.try_iter()? {
-            let item = item?;
-            match item.extract::<u32>() {
-                Ok(row) => rows.push(row),
-                Err(_) => keys.push(item.extract()?),
-            }
-        }
-        match (keys.is_empty(), rows.is_empty()) {
-            (false, false) => Err(PyTypeError::new_err(
-                "got keys and rows, expected one of both",
-            )),
-            (false, true) => Ok(Self::Keys(keys)),
-            _ => Ok(Self::Rows(rows)),
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! The Python module `semid._semid`; `python/semid/_semid.pyi` is its manual.
 
+mod array;
 mod bytes;
 mod encoder;
 mod error;

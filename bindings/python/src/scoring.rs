@@ -1,11 +1,12 @@
 use ndarray::Array2;
-use numpy::{PyArray2, PyReadonlyArray2, ToPyArray};
+use numpy::{PyArray2, ToPyArray};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use semantic_id::{HeldOutGain, ItemId, SemanticId};
 use semid_tasks::metrics::{List, Metric, Scores};
 use semid_tasks::rewards::{AnswerFormat, Ladder, Reward};
 
+use crate::array::Given;
 use crate::encoder::matrix;
 use crate::error::{OrRaise, SemidError};
 use crate::index::Index;
@@ -107,7 +108,7 @@ fn ascending(mut rows: Vec<u32>) -> Vec<u32> {
 #[pyo3(signature = (codes, histories, *, seed = 0))]
 pub(crate) fn held_out_gain<'py>(
     py: Python<'py>,
-    codes: PyReadonlyArray2<'_, u16>,
+    codes: Given<'_, u16>,
     histories: Vec<Vec<u32>>,
     seed: u64,
 ) -> PyResult<Bound<'py, PyDict>> {

@@ -1,11 +1,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use numpy::PyReadwriteArray2;
 use pyo3::prelude::*;
 use trie_decode::{ItemTrie, Phase, SessionParams};
 
+use crate::array::GivenMut;
 use crate::bytes::Bytes;
-use crate::error::OrRaise;
+use crate::error::{OrRaise, SemidError};
 use crate::filter::Filter;
 use crate::tokens::TokenMap;
 use crate::trie::Trie;
@@ -52,21 +52,17 @@ impl DecodeSession {
     }
 
     /// Fills a row of a bit mask a beam, `[beams, words]` int32.
-    fn fill_masks(&self, mut out: PyReadwriteArray2<'_, i32>) -> PyResult<()> {
+    fn fill_masks(&self, mut out: GivenMut<'_, i32>) -> PyResult<()> {
         let session = self.lock();
-        let beams = session.phases().len();
-        let mut out = out.as_array_mut();
-        if out.nrows() != beams {
-            let rows = out.nrows();
-            let problem = format!("got {rows} rows of masks, expected {beams}, one a beam");
-            return Err(crate::error::SemidError::new_err(problem));
+        let expected = [session.phases().len(), session.words()];
+        if out.as_array().shape() != expected {
+            let got = out.as_array().shape().to_vec();
+            let problem = format!("got masks of shape {got:?}, expected {expected:?}");
+            return Err(SemidError::new_err(problem));
         }
-        for (beam, mut row) in out.outer_iter_mut().enumerate() {
-            let mut words = vec![0; row.len()];
-            session.fill_mask(beam, &mut words).or_raise()?;
-            row.iter_mut()
-                .zip(words)
-                .for_each(|(out, word)| *out = word.cast_signed());
+        let words: &mut [u32] = bytemuck::cast_slice_mut(out.as_slice_mut()?);
+        for (beam, row) in words.chunks_exact_mut(expected[1]).enumerate() {
+            session.fill_mask(beam, row).or_raise()?;
         }
         Ok(())
     }

@@ -23,11 +23,18 @@ impl TokenMap {
         Self::of(trie_decode::TokenMap::ranges(space, &firsts, vocabulary).or_raise()?)
     }
 
-    /// The token of each code of each level; `None` for a code that is never generated.
+    /// The token of each code of each level; `None` for a code that no item has.
     #[staticmethod]
-    fn table(index: &Index, tables: Vec<Vec<Option<u32>>>, vocabulary: usize) -> PyResult<Self> {
+    fn table(
+        py: Python<'_>,
+        index: &Index,
+        tables: Vec<Vec<Option<u32>>>,
+        vocabulary: usize,
+    ) -> PyResult<Self> {
         let space = index.inner.space();
-        Self::of(trie_decode::TokenMap::table(space, tables, vocabulary).or_raise()?)
+        let map = trie_decode::TokenMap::table(space, tables, vocabulary).or_raise()?;
+        detached(py, || map.check(&index.trie()?).or_raise())?;
+        Self::of(map)
     }
 
     /// The tokens that the index spells, as a `tokenizer.json` numbers them.
@@ -68,14 +75,11 @@ impl TokenMap {
     }
 
     fn token(&self, level: usize, code: u16) -> Option<u32> {
-        let known = level < self.inner.levels();
-        known.then(|| self.inner.token(level, Code(code))).flatten()
+        self.inner.token(level, Code(code))
     }
 
     fn code(&self, level: usize, token: u32) -> Option<u16> {
-        let known = level < self.inner.levels();
-        let code = known.then(|| self.inner.code(level, token)).flatten();
-        code.map(|code| code.0)
+        self.inner.code(level, token).map(|code| code.0)
     }
 }
 

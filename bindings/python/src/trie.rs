@@ -1,10 +1,11 @@
 use std::sync::Arc;
 
-use numpy::{PyArray1, PyReadonlyArray2, PyReadwriteArray2, ToPyArray};
+use numpy::{PyArray1, ToPyArray};
 use pyo3::prelude::*;
-use semantic_id::{Code, ItemIndex};
+use semantic_id::Code;
 use trie_decode::{ItemTrie, TokenMask, TrieCursor};
 
+use crate::array::{Given, GivenMut};
 use crate::bytes::Bytes;
 use crate::error::{OrRaise, SemidError};
 use crate::filter::Filter;
@@ -52,11 +53,7 @@ type Continuations<'py> = (
 impl Trie {
     #[new]
     fn new(py: Python<'_>, index: Py<Index>) -> PyResult<Self> {
-        let bytes = index.get().bytes.clone();
-        let inner = py
-            .detach(|| ItemIndex::open(bytes).map(ItemTrie::new))
-            .or_raise()?;
-        let inner = Arc::new(inner);
+        let inner = Arc::new(py.detach(|| index.get().trie())?);
         Ok(Self { inner, index })
     }
 
@@ -127,7 +124,7 @@ impl Trie {
         py: Python<'_>,
         tokens: &TokenMap,
         cursors: Vec<PyRef<'_, Cursor>>,
-        mut out: PyReadwriteArray2<'_, i32>,
+        mut out: GivenMut<'_, i32>,
         filter: Option<&Filter>,
     ) -> PyResult<()> {
         let cursors: Vec<TrieCursor> = cursors.iter().map(|cursor| cursor.0).collect();
@@ -144,12 +141,8 @@ impl Trie {
                 mask = mask.filtered(&filter.inner).or_raise()?;
             }
             // The same bits; an i32 is what torch and xgrammar call a word.
-            let mut bits = vec![0; words.len()];
-            mask.fill_batch(&cursors, &mut bits).or_raise()?;
-            for (word, bits) in words.iter_mut().zip(bits) {
-                *word = bits.cast_signed();
-            }
-            Ok(())
+            let words = bytemuck::cast_slice_mut(words);
+            mask.fill_batch(&cursors, words).or_raise()
         })
     }
 
@@ -161,13 +154,19 @@ impl Trie {
         &self,
         py: Python<'py>,
         tokens: &TokenMap,
-        sequences: PyReadonlyArray2<'_, i64>,
+        sequences: Given<'_, i64>,
         start: usize,
         trigger: Vec<i64>,
         end: Option<u32>,
         filter: Option<&Filter>,
     ) -> PyResult<Continuations<'py>> {
         let sequences = sequences.as_array();
+        let width = sequences.ncols();
+        if trigger.is_empty() && start > width {
+            let problem =
+                format!("start: got {start}, expected at most {width}, the tokens of a row");
+            return Err(SemidError::new_err(problem));
+        }
         let (rows, columns, free) = detached(py, || {
             let mut found = (Vec::new(), Vec::new(), Vec::new());
             let mask = TokenMask::new(&self.inner, &tokens.inner).or_raise()?;
@@ -186,7 +185,7 @@ impl Trie {
                     found.0.push(row);
                     found.1.push(i64::from(token));
                 };
-                match self.walk(tokens, &sequence[start.min(sequence.len())..])? {
+                match self.walk(tokens, &sequence[start..])? {
                     Some(cursor) if cursor.depth() < self.inner.levels() => {
                         mask.each(cursor, allow).or_raise()?;
                     }

@@ -59,6 +59,15 @@ def test_items_come_and_go(index, codes):
         index.changed(remove=["nobody"])
 
 
+def test_ids_that_differ_in_length():
+    """Where one ends, `codes` of the index has the code behind the last of the level."""
+    padded = numpy.array([[0, 2], [1, 0]], dtype=numpy.uint16)
+    index = semid.Index.build(["a", "b"], padded, [2, 2])
+    assert (index["a"], index.codes(1), index.text(0)) == ([0], [1, 0], "<a_0>")
+    assert (index.to_numpy() == padded).all()
+    assert index.changed(add={"c": [1]}, remove=["b"])["c"] == [1]
+
+
 def test_children_are_those_of_a_plain_loop(trie, codes):
     for depth in range(LEVELS):
         for prefix in {tuple(path[:depth]) for path in codes.tolist()}:
@@ -122,6 +131,9 @@ def test_a_session_leads_to_an_item(trie, tokens, codes):
     mask = numpy.zeros((1, session.words), dtype=numpy.int32)
     session.fill_masks(mask)
     assert bits(mask[0], tokens.vocabulary) == [0]
+    for bad in (mask[:0], mask[:, :0], numpy.zeros((2, 1), dtype=numpy.int32)):
+        with pytest.raises(semid.SemidError, match="expected \\[1, 1\\]"):
+            session.fill_masks(bad)
     session.rollback(1)
     assert session.phases == fork.phases == ["active"]
     with pytest.raises(semid.SemidError):
@@ -281,6 +293,14 @@ def search_in_worker(index):
     return [[hit.row for hit in outcome.hits] for outcome in outcomes]
 
 
+def test_a_token_map_has_a_token_for_each_code_in_use():
+    index = semid.Index.build(["a"], numpy.array([[0, 2]], dtype=numpy.uint16), [4, 4])
+    tokens = semid.TokenMap.table(index, [[7, None, None, None], [None, None, 9, None]], 10)
+    assert (tokens.token(1, 2), tokens.code(1, 9), tokens.token(1, 0)) == (9, 2, None)
+    with pytest.raises(semid.SemidError, match="level 1 code 2"):
+        semid.TokenMap.table(index, [[7, None, None, None], [None] * 4], 10)
+
+
 def test_continuations_of_sequences(trie, tokens, codes):
     spelled = [tokens.token(level, int(code)) for level, code in enumerate(codes[7])]
     rows = numpy.array([[1, 2, *spelled], [1, 2, 9, 9, 9]])
@@ -292,3 +312,5 @@ def test_continuations_of_sequences(trie, tokens, codes):
     assert columns.tolist() == [tokens.token(1, int(code)) for code in children]
     _, _, free = trie.continuations(tokens, numpy.array([[1, 2], [2, 3]]), trigger=[2, 3])
     assert free.tolist() == [0]
+    with pytest.raises(semid.SemidError, match="start: got 3, expected at most 2"):
+        trie.continuations(tokens, numpy.array([[1, 2]]), start=3)

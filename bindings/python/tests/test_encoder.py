@@ -65,6 +65,8 @@ def test_what_cannot_be_encoded(tmp_path):
         encoder.encode(numpy.zeros((2, 3)))
     with pytest.raises(semid.SemidError):
         encoder.reconstruct(numpy.array([[0, 9]], dtype=numpy.uint16))
+    with pytest.raises(semid.SemidError, match="beams: got 0"):
+        encoder.encode(numpy.zeros((2, 3), dtype=numpy.float32), beams=0)
     with pytest.raises(semid.SemidError, match="outnumber|items"):
         semid.assign(encoder, numpy.zeros((10, 3), dtype=numpy.float32), list("abcdefghij"))
     with pytest.raises(FileNotFoundError):

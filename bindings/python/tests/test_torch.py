@@ -83,6 +83,8 @@ def test_what_has_no_form_on_a_device_is_refused(index, tokens):
     shared = semid.Index.build(["a", "b"], codes, [2, 2], capacity=2)
     with pytest.raises(ValueError, match="share IDs"):
         DeviceTrie(shared, semid.TokenMap.ranges(shared, [0, 2], 4))
-    none = semid.TokenMap.table(index, [[None] * CODES] * LEVELS, 10)
+    few = semid.Index.build(["a"], codes[:1], [2, 2])
+    tokens = semid.TokenMap.table(few, [[0, None], [1, None]], 2)
+    more = semid.Index.build(["a", "b"], codes + numpy.array([[0, 0], [0, 1]], "uint16"), [2, 2])
     with pytest.raises(ValueError, match="no token for some codes"):
-        DeviceTrie(index, none)
+        DeviceTrie(more, tokens)

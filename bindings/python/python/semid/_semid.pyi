@@ -1,12 +1,24 @@
 """The Rust part of semid. Errors are SemidError with the words of the Rust crates, KeyError for keys
-that an index does not have, and IndexError for rows. Long calls release the GIL."""
+that an index does not have, and IndexError for rows. Long calls release the GIL.
+
+Arrays are read and written where they lie: those of numpy, and those of whoever speaks DLPack, as torch
+and jax do, if they lie on the CPU. What is returned is numpy's, which speaks DLPack itself."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
-from typing import Any, Literal, final
+from typing import Any, Literal, Protocol, TypeAlias, final
 
 import numpy
 from numpy.typing import NDArray
+
+class _SupportsDLPack(Protocol):
+    def __dlpack__(self, *, stream: Any = None) -> Any: ...
+    def __dlpack_device__(self) -> tuple[Any, Any]: ...
+
+_Codes: TypeAlias = NDArray[numpy.uint16] | _SupportsDLPack
+_Vectors: TypeAlias = NDArray[numpy.float32] | _SupportsDLPack
+_Masks: TypeAlias = NDArray[numpy.int32] | _SupportsDLPack
+_Tokens: TypeAlias = NDArray[numpy.int64] | _SupportsDLPack
 
 __all__ = [
     "Assignment",
@@ -46,7 +58,7 @@ class Index:
     @staticmethod
     def build(
         keys: Sequence[str],
-        codes: NDArray[numpy.uint16],
+        codes: _Codes,
         sizes: Sequence[int],
         *,
         capacity: int = 1,
@@ -149,16 +161,16 @@ class Trie:
         self,
         tokens: TokenMap,
         cursors: Sequence[Cursor],
-        out: NDArray[numpy.int32],
+        out: _Masks,
         filter: Filter | None = None,
     ) -> None:
         """Fills `out` `[cursors, ceil(V / 32)]` in the layout of xgrammar and vLLM: bit `t % 32` of
-        word `t / 32` is 1 if token `t` may come next. Use `tensor.numpy()` for a torch tensor."""
+        word `t / 32` is 1 if token `t` may come next."""
 
     def continuations(
         self,
         tokens: TokenMap,
-        sequences: NDArray[numpy.int64],
+        sequences: _Tokens,
         *,
         start: int = 0,
         trigger: Sequence[int] = ...,
@@ -200,7 +212,7 @@ class TokenMap:
     def table(
         index: Index, tables: Sequence[Sequence[int | None]], vocabulary: int
     ) -> TokenMap:
-        """The token of code `c` of level `l` is `tables[l][c]`; None for one never generated."""
+        """The token of code `c` of level `l` is `tables[l][c]`; None for one that no item has."""
 
     @staticmethod
     def from_tokenizer(trie: Trie, json: str, vocabulary: int) -> TokenMap:
@@ -322,7 +334,7 @@ class DecodeSession:
     def words(self) -> int:
         """Words of a mask row, `ceil(V / 32)`."""
 
-    def fill_masks(self, out: NDArray[numpy.int32]) -> None:
+    def fill_masks(self, out: _Masks) -> None:
         """Fills `[beams, words]` as `Trie.fill_masks` does."""
 
     def advance(self, parents: Sequence[int], tokens: Sequence[int]) -> None:
@@ -355,12 +367,12 @@ class Encoder:
         """The centroids of each level, `[K, d]`."""
 
     def encode(
-        self, embeddings: NDArray[numpy.float32], *, beams: int = 8
+        self, embeddings: _Vectors, *, beams: int = 8
     ) -> tuple[NDArray[numpy.uint16], NDArray[numpy.float32]]:
         """The nearest codes `[n, L]` that a beam search finds for `[n, D]`, and their squared
         distances `[n]`. Items may share codes; `assign` makes them distinct."""
 
-    def reconstruct(self, codes: NDArray[numpy.uint16]) -> NDArray[numpy.float32]:
+    def reconstruct(self, codes: _Codes) -> NDArray[numpy.float32]:
         """The embeddings `[n, D]` that codes stand for."""
 
 @final
@@ -384,7 +396,7 @@ class Assignment:
 
 def assign(
     encoder: Encoder,
-    embeddings: NDArray[numpy.float32],
+    embeddings: _Vectors,
     keys: Sequence[str],
     *,
     beams: int = 8,
@@ -409,7 +421,7 @@ def scores(
     """Names of metrics, and what each gives every user, `[users, metrics]`."""
 
 def held_out_gain(
-    codes: NDArray[numpy.uint16], histories: Sequence[Sequence[int]], *, seed: int = 0
+    codes: _Codes, histories: Sequence[Sequence[int]], *, seed: int = 0
 ) -> dict[str, Any]:
     """By how many bits the last item's codes make the next item's more predictable than popularity
     does, beside a shuffled control: what `semid check --interactions` reports. `histories` are rows

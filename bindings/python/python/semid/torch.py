@@ -42,7 +42,7 @@ class DeviceTrie(torch.nn.Module):
 
     def __init__(self, index: Index, tokens: TokenMap) -> None:
         super().__init__()
-        self.levels, self.vocabulary = index.levels, tokens.vocabulary
+        self.levels = index.levels
         file = safetensors.torch.load(index.to_bytes())
         if "rank_offset" in file:
             raise ValueError("items share IDs in this index, which has no form on a device")
