@@ -156,7 +156,7 @@ pub struct BeamSearch<'a, D> {
     /// What scores are divided by, by length.
     pub(crate) penalties: Vec<f32>,
     /// What a request without a filter may be given, if not everything.
-    kept: Option<Filter>,
+    pub(crate) kept: Option<Filter>,
 }
 
 impl<D: AsRef<[u8]>> std::fmt::Debug for BeamSearch<'_, D> {

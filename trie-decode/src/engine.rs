@@ -10,7 +10,7 @@ use crate::scorer::Columns;
 use crate::token_map::LevelTokens;
 use crate::{
     Error, Filter, Hit, ItemTrie, Logits, Normalizer, Result, Row, RowId, Scorer, Scores, Step,
-    TokenMap,
+    TokenMap, TrieCursor,
 };
 
 /// No parent, no row.
@@ -205,6 +205,13 @@ impl<'a, D: AsRef<[u8]> + Send + Sync> Engine<'a, D> {
         Ok(())
     }
 
+    /// The code that leads to a node of depth 1 or more.
+    pub(crate) fn code(&self, cursor: TrieCursor) -> Result<Code> {
+        let (depth, node) = (cursor.depth(), cursor.node());
+        let code = self.levels[depth - 1].codes.get(node as usize);
+        code.ok_or_else(|| self.trie.damaged(depth, node))
+    }
+
     /// Asks the model about some prefixes, which become the rows from `first` on.
     pub(crate) fn score<'s>(
         &self,
@@ -235,26 +242,38 @@ impl<'a, D: AsRef<[u8]> + Send + Sync> Engine<'a, D> {
             prefix.row = id;
         }
         let scores = scorer.score(&Step { rows: &rows }).map_err(Error::Scorer)?;
-        let width = self.width(&scores, &rows)?;
+        let asked: Vec<Prefix> = chosen.iter().map(|&at| prefixes[at as usize]).collect();
+        self.scored(scores, &asked, families, first)
+    }
+
+    /// What a model said about some prefixes, the rows from `first` on, and their children.
+    pub(crate) fn scored<'s>(
+        &self,
+        scores: Scores<'s>,
+        asked: &[Prefix],
+        families: Vec<Family<'a>>,
+        first: u32,
+    ) -> Result<Scored<'a, 's>> {
+        let width = self.width(&scores, asked)?;
         let mut scored = Scored {
             logits: scores.logits,
             columns: scores.columns,
             width,
-            end: self.end_column(scores.columns, width, &rows),
+            end: self.end_column(scores.columns, width, asked),
             first,
             families,
             log_sums: Vec::new(),
         };
         scored.log_sums = match scores.log_sums {
-            None => self.log_sums(&scored, &rows)?,
-            Some(given) => shaped("sums given with the logits", given, rows.len())?.to_vec(),
+            None => self.log_sums(&scored, asked)?,
+            Some(given) => shaped("sums given with the logits", given, asked.len())?.to_vec(),
         };
-        Self::check(&scored, &rows)?;
+        Self::check(&scored, asked)?;
         Ok(scored)
     }
 
     /// The columns of a row.
-    fn width(&self, scores: &Scores<'_>, rows: &[Row<'_>]) -> Result<usize> {
+    fn width(&self, scores: &Scores<'_>, rows: &[Prefix]) -> Result<usize> {
         let size = self.largest(rows);
         let got = scores.logits.len();
         let width = match (scores.columns, self.tokens) {
@@ -281,7 +300,7 @@ impl<'a, D: AsRef<[u8]> + Send + Sync> Engine<'a, D> {
     }
 
     /// `ln(sum(exp(logits)))` of each row over what the normalizer says.
-    fn log_sums(&self, scored: &Scored<'_, '_>, rows: &[Row<'_>]) -> Result<Vec<f32>> {
+    fn log_sums(&self, scored: &Scored<'_, '_>, rows: &[Prefix]) -> Result<Vec<f32>> {
         use Normalizer::{FullVocab, Level, SemanticIdVocab, ValidChildren};
         if scored.columns == Columns::Level
             && matches!(self.normalizer, FullVocab | SemanticIdVocab)
@@ -294,7 +313,7 @@ impl<'a, D: AsRef<[u8]> + Send + Sync> Engine<'a, D> {
         }
         let sum = |buffer: &mut Vec<f32>, at: usize| {
             let logits = scored.row(at);
-            let level = rows[at].prefix.len();
+            let level = rows[at].depth as usize;
             buffer.clear();
             match self.normalizer {
                 FullVocab => return logits.log_sum_exp(),
@@ -438,7 +457,7 @@ impl<'a, D: AsRef<[u8]> + Send + Sync> Engine<'a, D> {
     }
 
     /// The column of `end`, if there is one.
-    fn end_column(&self, columns: Columns, width: usize, rows: &[Row<'_>]) -> Option<usize> {
+    fn end_column(&self, columns: Columns, width: usize, rows: &[Prefix]) -> Option<usize> {
         match columns {
             Columns::Vocabulary => self.tokens?.end().map(|token| token as usize),
             Columns::Level => Some(self.largest(rows)).filter(|&size| size < width),
@@ -446,15 +465,15 @@ impl<'a, D: AsRef<[u8]> + Send + Sync> Engine<'a, D> {
     }
 
     /// The codes of the largest level among those of some rows.
-    fn largest(&self, rows: &[Row<'_>]) -> usize {
-        let size = |row: &Row<'_>| self.trie.space().size(row.prefix.len());
+    fn largest(&self, rows: &[Prefix]) -> usize {
+        let size = |row: &Prefix| self.trie.space().size(row.depth as usize);
         rows.iter().map(size).max().unwrap_or(0)
     }
 
     /// Holds that every row has a sum, and says which logit is to blame if one has not.
-    fn check(scored: &Scored<'_, '_>, rows: &[Row<'_>]) -> Result<()> {
+    fn check(scored: &Scored<'_, '_>, rows: &[Prefix]) -> Result<()> {
         for (at, (row, &log_sum)) in rows.iter().zip(&scored.log_sums).enumerate() {
-            let request = row.request;
+            let request = row.request as usize;
             if log_sum == f32::NEG_INFINITY {
                 return Err(Error::NoMass { request, row: at });
             }

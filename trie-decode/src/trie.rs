@@ -68,6 +68,15 @@ impl TrieCursor {
     pub fn node(self) -> u32 {
         self.node
     }
+
+    /// The child at a place among the nodes of the next depth.
+    pub(crate) fn below(self, node: u32) -> Self {
+        Self {
+            depth: self.depth + 1,
+            node,
+            ..self
+        }
+    }
 }
 
 /// The children of a node. One means that the next code is forced.
@@ -425,7 +434,7 @@ impl<D: AsRef<[u8]>> ItemTrie<D> {
             .ok_or_else(|| self.damaged(cursor.depth(), cursor.node))
     }
 
-    fn check(&self, cursor: TrieCursor) -> Result<()> {
+    pub(crate) fn check(&self, cursor: TrieCursor) -> Result<()> {
         if cursor.stamp == self.stamp {
             return Ok(());
         }

@@ -4,12 +4,12 @@ mod oracle;
 mod sampling;
 mod slate;
 
-use oracle::{case, large_case};
+use oracle::{Case, case, large_case};
 use proptest::prelude::*;
 use semantic_id::{Code, CodeMatrix, CodeSpace, ItemId};
 use trie_decode::{
-    BeamParams, BeamSearch, Error, Exact, Filter, ItemTrie, Logits, Normalizer, Request, Scorer,
-    Scores, Scratch, Step,
+    Beam, BeamParams, BeamSearch, Error, Exact, Filter, ItemTrie, Logits, Normalizer, Request,
+    Scorer, Scores, Scratch, Step,
 };
 
 const TOLERANCE: f64 = 1e-4;
@@ -116,6 +116,15 @@ proptest! {
         }
     }
 
+    /// A loop of single steps finds what the search finds, to the bit.
+    #[test]
+    fn steps_make_up_a_search(case in case().prop_filter("IDs of one length", Case::is_plain)) {
+        for (request, outcome) in case.run(case.params()).iter().enumerate() {
+            let hits: Vec<_> = outcome.hits.iter().map(|hit| (hit.item, hit.score)).collect();
+            prop_assert_eq!(hits, case.stepped(request));
+        }
+    }
+
     /// Neither the threads nor the other requests of a batch change an answer.
     #[test]
     fn requests_do_not_meet(case in case()) {
@@ -185,6 +194,66 @@ fn search(normalizer: Normalizer, logits: &[f32]) -> Result<Vec<trie_decode::Out
     let search = BeamSearch::new(&trie, None, params.check()?)?;
     let mut scorer = Constant(logits.to_vec(), Vec::new());
     search.run(&mut scorer, &[Request::default()], &mut Scratch::default())
+}
+
+#[test]
+fn a_step_takes_beams_that_can_go_on() {
+    let (trie, other) = (square(), square());
+    let params = BeamParams {
+        normalizer: Normalizer::Level,
+        ..BeamParams::default()
+    };
+    let search = BeamSearch::new(&trie, None, params.check().unwrap()).unwrap();
+    let step = |cursor, score, logits: &[f32]| {
+        let scores = Scores::level(Logits::F32(logits));
+        search.step(&[Beam { cursor, score }], scores, None, 9)
+    };
+    let root = trie.root();
+    let best = step(root, -1.0, &[0.0, 0.0]).unwrap();
+    assert_eq!((best.len(), best[1].code, best[1].parent), (2, Code(1), 0));
+    assert!(best.iter().all(|best| best.beam.score < -1.0));
+    assert!(
+        step(root, f32::NEG_INFINITY, &[0.0, 0.0])
+            .unwrap()
+            .is_empty()
+    );
+
+    let leaf = trie.find(&[Code(0), Code(1)]).unwrap().unwrap();
+    for (cursor, score, logits, words) in [
+        (
+            leaf,
+            0.0,
+            &[0.0, 0.0][..],
+            "cursor: got one of a complete ID",
+        ),
+        (other.root(), 0.0, &[0.0, 0.0], "another trie"),
+        (root, f32::NAN, &[0.0, 0.0], "score: got NaN"),
+        (root, 0.0, &[0.0; 5], "logits of a step"),
+        (root, 0.0, &[f32::NAN, 0.0], "NaN"),
+    ] {
+        let error = step(cursor, score, logits).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    let space = CodeSpace::uniform(2, 2).unwrap();
+    let ragged = CodeMatrix::new([0, 2, 0, 1].map(Code).to_vec(), 2).unwrap();
+    let ragged = ItemTrie::of_codes(space, &ragged, 1).unwrap();
+    let search = BeamSearch::new(
+        &ragged,
+        None,
+        BeamParams {
+            normalizer: Normalizer::Level,
+            ..BeamParams::default()
+        }
+        .check()
+        .unwrap(),
+    )
+    .unwrap();
+    let cursor = ragged.find(&[Code(0)]).unwrap().unwrap();
+    let scores = Scores::level(Logits::F32(&[0.0, 0.0]));
+    let error = search
+        .step(&[Beam { cursor, score: 0.0 }], scores, None, 2)
+        .unwrap_err();
+    assert!(error.to_string().contains("IDs of one length"), "{error}");
 }
 
 #[test]

@@ -6,8 +6,9 @@ use half::{bf16, f16};
 use proptest::prelude::*;
 use semantic_id::{Code, CodeMatrix, CodeSpace, ItemId};
 use trie_decode::{
-    BeamParams, BeamSearch, Filter, ItemTrie, Logits, Normalizer, Outcome, Request, Sample,
-    SampleRequest, Scorer, Scores, Scratch, Slate, Step, StochasticSearch, TokenMap,
+    Beam, BeamParams, BeamSearch, Continuation, Filter, ItemTrie, Logits, Normalizer, Outcome,
+    Request, Sample, SampleRequest, Scorer, Scores, Scratch, Slate, Step, StochasticSearch,
+    TokenMap,
 };
 
 /// Tokens before those of the first level, between levels, and after the last.
@@ -201,6 +202,51 @@ impl Case {
         search
             .run(&mut self.model(32), &requests)
             .expect("sound scores")
+    }
+
+    /// The items of a request and their scores, found step by step by a loop of its own.
+    pub(crate) fn stepped(&self, request: usize) -> Vec<(ItemId, f32)> {
+        let (trie, tokens) = (self.trie(), self.token_map());
+        let config = self.params().check().expect("sound settings");
+        let search = BeamSearch::new(&trie, Some(&tokens), config).expect("the map fits");
+        let filters = self.filters(&trie);
+        let mut live = vec![(
+            Vec::new(),
+            Beam {
+                cursor: trie.root(),
+                score: 0.0,
+            },
+        )];
+        for level in 0..self.sizes.len() {
+            let width = match level + 1 == self.sizes.len() {
+                true => self.results,
+                false => self.beams[level.min(self.beams.len() - 1)],
+            };
+            let logits: Vec<f32> = live
+                .iter()
+                .flat_map(|(prefix, _)| self.logits(request, prefix))
+                .collect();
+            let beams: Vec<Beam> = live.iter().map(|(_, beam)| *beam).collect();
+            let scores = Scores::vocabulary(Logits::F32(&logits));
+            let best = search.step(&beams, scores, filters[request].as_ref(), width);
+            let longer = |next: &Continuation| {
+                let mut prefix = live[next.parent as usize].0.clone();
+                prefix.push(next.code);
+                (prefix, next.beam)
+            };
+            live = best.expect("sound scores").iter().map(longer).collect();
+        }
+        let items = live.iter().flat_map(|(_, beam)| {
+            let items = trie.items_below(beam.cursor).expect("a cursor of the trie");
+            items.map(|item| (item, beam.score))
+        });
+        let may = |(item, _): &(ItemId, f32)| self.may(request, *item);
+        items.filter(may).take(self.results).collect()
+    }
+
+    /// Whether all IDs have all levels, and length changes no score.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.length_penalty == 0.0 && self.ids.iter().all(|id| id.len() == self.sizes.len())
     }
 
     fn token_map(&self) -> TokenMap {
