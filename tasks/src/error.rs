@@ -26,6 +26,9 @@ impl fmt::Display for Place {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// Whoever was told of the progress wanted no more.
+    #[error("stopped; the same build goes on where it was")]
+    Stopped,
     /// A file whose format cannot be told, or read.
     #[error("{file}: {problem}")]
     Format {

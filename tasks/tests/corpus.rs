@@ -202,7 +202,7 @@ fn build(world: &World, folder: &Memory, threads: usize) -> semid_tasks::Result<
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
     pool.build().unwrap().install(|| {
         let mut folder = CorpusFolder::open(folder, Digest::of(b"this build"))?;
-        corpus.write(Part::Train, &rows, 300, &mut folder, &|_| ())?;
+        corpus.write(Part::Train, &rows, 300, &mut folder, &|_| Ok(()))?;
         folder.finish(Manifest::new("test", serde_json::Value::Null))?;
         Ok(())
     })

@@ -14,14 +14,15 @@ const WAITING: usize = 2;
 
 impl Corpus<'_> {
     /// Writes all rows as shards of so many places each, and says after every block how many
-    /// places it was; shards that an earlier run has finished are passed over.
+    /// places it was; shards that an earlier run has finished are passed over. An error of
+    /// `progress` stops it; the finished shards are kept, and a later run goes on behind them.
     ///
     /// Rows are made on all threads of the pool, and written in order by one: the bytes do not
     /// depend on the number of threads. Memory: some blocks of rows.
     ///
     /// # Errors
     ///
-    /// Those of [`Corpus::rows`] and of the files; a row that does not fit the format, which is
+    /// Those of [`Corpus::rows`], of `progress` and of the files; a row that does not fit the format, which is
     /// told before the first file is made.
     pub fn write<F: Folder>(
         &self,
@@ -29,7 +30,7 @@ impl Corpus<'_> {
         rows: &RowWriter,
         places_per_shard: u64,
         folder: &mut CorpusFolder<F>,
-        progress: &(dyn Fn(u64) + Sync),
+        progress: &(dyn Fn(u64) -> Result<()> + Sync),
     ) -> Result<()> {
         self.check_rows(rows)?;
         let shards = self.len().div_ceil(places_per_shard);
@@ -49,13 +50,12 @@ impl Corpus<'_> {
                 self.blocks(first..end, rows, |block| {
                     writer.write(&block.bytes, block.rows)?;
                     counts.add(&block.counts);
-                    progress(block.places);
-                    Ok(())
+                    progress(block.places)
                 })?;
                 Ok(counts.named())
             })?;
             if passed {
-                progress(end - first);
+                progress(end - first)?;
             }
         }
         Ok(())

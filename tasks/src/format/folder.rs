@@ -91,7 +91,7 @@ impl<F: Folder> CorpusFolder<F> {
     ///
     /// # Errors
     ///
-    /// [`Error::Write`] if the folder cannot be read.
+    /// [`Error::Write`] if the folder cannot be read, or written to.
     pub fn open(folder: F, build: Digest) -> Result<Self> {
         let json = folder.read(JOURNAL).map_err(Error::Write)?;
         let mut journal = json
@@ -106,11 +106,14 @@ impl<F: Folder> CorpusFolder<F> {
             }
             journal.build = build;
         }
-        Ok(Self {
+        let this = Self {
             folder,
             journal,
             outputs: BTreeMap::new(),
-        })
+        };
+        // From here on the folder is known for a corpus, also if no shard is ever finished.
+        this.note()?;
+        Ok(this)
     }
 
     /// The finished shards.
@@ -139,6 +142,10 @@ impl<F: Folder> CorpusFolder<F> {
         let (file, shard) = writer.finish(name)?;
         self.folder.finish(name, file).map_err(Error::Write)?;
         self.journal.shards.push(Shard { counts, ..shard });
+        self.note()
+    }
+
+    fn note(&self) -> Result<()> {
         let journal = serde_json::to_vec(&self.journal).expect("plain data");
         self.put(JOURNAL, &journal)
     }
