@@ -9,6 +9,7 @@
  *   semid_mask_*                    which tokens a sampler may draw
  *   semid_session_*                 masks and items for a server that owns the loop
  *   semid_search                    the best items, for a model that is a function
+ *   semid_step                      one level of that, for a loop of your own
  *
  * Rules for all functions:
  *
@@ -270,6 +271,24 @@ typedef struct {
   uint32_t rows;
 } SemidAnswer;
 
+// A prefix that a caller keeps.
+typedef struct {
+  // Where it stands.
+  SemidCursor cursor;
+  // The sum of the log-probabilities of its codes: 0 at the root, `-inf` if it is dead.
+  float score;
+} SemidBeam;
+
+// A prefix one code longer than a beam of the step before.
+typedef struct {
+  // The prefix and its score.
+  SemidBeam beam;
+  // The place of the beam that it continues, for its key-value cache.
+  uint32_t parent;
+  // Its last code.
+  uint32_t code;
+} SemidContinuation;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -520,6 +539,21 @@ SemidStatus semid_search(const SemidSearch *search,
                          SemidHit *hits,
                          size_t capacity,
                          SemidAnswer *answers);
+
+// Gives the best continuations of the beams of one request, at most `capacity`, best first; ties go
+// to the lower node. All children of all beams are looked at.
+//
+// `scores` has the logits that follow the beams, a row each. Of `search`, the index, the tokens and
+// the normalizer count. The first step is that of one beam at the root; after the last level
+// `semid_cursor_items` has the items. IDs must be of one length.
+SemidStatus semid_step(const SemidSearch *search,
+                       const SemidBeam *beams,
+                       size_t beams_length,
+                       const SemidStepScores *scores,
+                       const SemidFilter *filter,
+                       SemidContinuation *best,
+                       size_t capacity,
+                       size_t *length);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -110,7 +110,7 @@ pub unsafe extern "C" fn semid_cursor_items(
 }
 
 impl Cursor {
-    fn new(index: *const Index, cursor: TrieCursor) -> Self {
+    pub(crate) fn new(index: *const Index, cursor: TrieCursor) -> Self {
         Self {
             index,
             depth: cursor.depth() as u32,

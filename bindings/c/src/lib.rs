@@ -29,4 +29,5 @@ pub mod scorer;
 pub mod search;
 pub mod session;
 pub mod status;
+pub mod step;
 pub mod tokens;

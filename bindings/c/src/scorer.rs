@@ -6,7 +6,7 @@ use std::ptr;
 
 use trie_decode::{Logits, Scorer, Scores};
 
-use crate::memory;
+use crate::memory::{self, Versioned};
 use crate::search::Search;
 use crate::status::{Failure, Result};
 use crate::tokens::NONE;
@@ -83,6 +83,9 @@ pub struct StepScores {
     pub log_sums: *const f32,
 }
 
+// SAFETY: every field is a pointer or a `usize`.
+unsafe impl Versioned for StepScores {}
+
 /// A model: puts the logits of what follows each row of the step into `scores`. Any
 /// number but 0 ends the search with `SEMID_STATUS_SCORER`. It is called on the thread that
 /// searches, at most once a level unless the search is exact; it must not throw.
@@ -156,7 +159,7 @@ impl Scorer for Model {
 }
 
 impl StepScores {
-    unsafe fn read<'a>(&self, rows: usize) -> Result<Scores<'a>> {
+    pub(crate) unsafe fn read<'a>(&self, rows: usize) -> Result<Scores<'a>> {
         let (logits, length) = (self.logits, self.length);
         // SAFETY: the scorer's promise, whatever the type.
         let logits = unsafe {

@@ -166,7 +166,7 @@ impl Answer {
     }
 }
 
-unsafe fn params(search: &Search) -> Result<BeamParams> {
+pub(crate) unsafe fn params(search: &Search) -> Result<BeamParams> {
     let defaults = BeamParams::default();
     // SAFETY: the caller's promise.
     let beams = unsafe { memory::array("beams", search.beams, search.beams_length) }?;

@@ -8,8 +8,8 @@ use cbindgen::{
 };
 
 /// In the order in which a reader wants them.
-const MODULES: [&str; 9] = [
-    "status", "index", "cursor", "tokens", "filter", "mask", "session", "scorer", "search",
+const MODULES: [&str; 10] = [
+    "status", "index", "cursor", "tokens", "filter", "mask", "session", "scorer", "search", "step",
 ];
 /// Those that export nothing.
 const INNER: [&str; 3] = ["lib", "handle", "memory"];
@@ -26,6 +26,7 @@ const MANUAL: &str = "\
  *   semid_mask_*                    which tokens a sampler may draw
  *   semid_session_*                 masks and items for a server that owns the loop
  *   semid_search                    the best items, for a model that is a function
+ *   semid_step                      one level of that, for a loop of your own
  *
  * Rules for all functions:
  *

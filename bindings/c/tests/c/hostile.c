@@ -227,6 +227,50 @@ static int as_told(void *user, const SemidStep *step, SemidStepScores *scores) {
   return 0;
 }
 
+// A loop of steps finds what a search finds.
+static void steps(void) {
+  SemidHit hits[10];
+  SemidAnswer found;
+  SemidSearch search = {.struct_size = sizeof search, .index = index_, .tokens = tokens};
+  search.score = as_told;
+  answer.logits = logits;
+  DO(semid_search(&search, NULL, 1, hits, 10, &found));
+
+  SemidContinuation best[10];
+  SemidBeam beams[10] = {{.score = 0}};
+  DO(semid_cursor_root(index_, &beams[0].cursor));
+  size_t live = 1;
+  SemidStepScores scores = {.struct_size = sizeof scores, .logits = logits};
+  for (size_t level = 0; level < 2; level++) {
+    scores.length = live * VOCABULARY;
+    DO(semid_step(&search, beams, live, &scores, NULL, best, 10, &live));
+    for (size_t at = 0; at < live; at++) beams[at] = best[at].beam;
+  }
+  EXPECT(live == found.hits);
+  for (size_t at = 0; at < live; at++) {
+    uint32_t item;
+    size_t items;
+    DO(semid_cursor_items(beams[at].cursor, &item, 1, &items));
+    EXPECT(item == hits[at].item && beams[at].score == hits[at].score);
+  }
+
+  IS(ARGUMENT, semid_step(&search, beams, live, &scores, NULL, best, 10, &live));
+  DO(semid_cursor_root(index_, &beams[0].cursor));
+  beams[0].score = 0;
+  scores.length = VOCABULARY - 1;
+  IS(ARGUMENT, semid_step(&search, beams, 1, &scores, NULL, best, 10, &live));
+  scores.length = VOCABULARY;
+  IS(NULL, semid_step(NULL, beams, 1, &scores, NULL, best, 10, &live));
+  IS(NULL, semid_step(&search, NULL, 1, &scores, NULL, best, 10, &live));
+  IS(NULL, semid_step(&search, beams, 1, NULL, NULL, best, 10, &live));
+  IS(NULL, semid_step(&search, beams, 1, &scores, NULL, NULL, 10, &live));
+  IS(NULL, semid_step(&search, beams, 1, &scores, NULL, best, 10, NULL));
+  beams[0].score = NAN;
+  IS(ARGUMENT, semid_step(&search, beams, 1, &scores, NULL, best, 10, &live));
+  beams[0] = (SemidBeam){.score = 0};
+  IS(ARGUMENT, semid_step(&search, beams, 1, &scores, NULL, best, 10, &live));
+}
+
 static int fails(void *user, const SemidStep *step, SemidStepScores *scores) {
   (void)user, (void)step, (void)scores;
   return 42;
@@ -336,6 +380,7 @@ int main(int count, char **arguments) {
   wrong_sizes();
   struct_sizes(arguments[1]);
   searches();
+  steps();
   strangers(arguments[1]);
   files(arguments[1]);
   DO(semid_tokens_close(tokens));
