@@ -27,6 +27,15 @@ pub(crate) struct Console {
 }
 
 impl Console {
+    /// Nobody watches.
+    pub(crate) fn silent() -> Self {
+        Self {
+            json: false,
+            quiet: true,
+            threads: None,
+        }
+    }
+
     /// Starts the pool of worker threads; called once.
     pub(crate) fn start_threads(&self) -> anyhow::Result<()> {
         rayon::ThreadPoolBuilder::new()

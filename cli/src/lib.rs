@@ -1,4 +1,4 @@
-//! The command line of semid.
+//! The commands of semid: [`main`] for people, and functions for bindings.
 //!
 //! Every command resolves its arguments, calls a library and prints. Exit
 //! status: 0 done, 1 the data or a check failed, 2 wrong usage.
@@ -6,7 +6,9 @@
 mod artefact;
 mod commands;
 mod console;
+mod corpus;
 mod embedding_output;
+#[cfg(feature = "embed")]
 mod encoder;
 mod encoding;
 mod generation;
@@ -18,6 +20,10 @@ mod progress;
 mod scores;
 mod tree;
 mod watched;
+
+pub use commands::check::{Check, Limit};
+pub use commands::tasks::Build;
+pub use corpus::RecipeRows;
 
 use std::process::ExitCode;
 
@@ -35,7 +41,8 @@ struct Cli {
     console: console::Console,
 }
 
-fn main() -> ExitCode {
+/// Runs the command that was typed.
+pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,

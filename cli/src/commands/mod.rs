@@ -2,11 +2,12 @@
 
 mod add;
 mod bench;
-mod check;
+pub(crate) mod check;
 mod classic;
 mod completions;
 mod decode;
 mod diff;
+#[cfg(feature = "embed")]
 mod embed;
 mod eval;
 mod export;
@@ -16,7 +17,8 @@ mod index;
 mod inspect;
 mod rebuild;
 mod remove;
-mod tasks;
+pub(crate) mod tasks;
+#[cfg(feature = "train")]
 mod train;
 mod users;
 mod verify;
@@ -28,16 +30,16 @@ use crate::console::Console;
 /// Makes the subcommands out of `Name(arguments)` pairs; the documentation of
 /// the arguments is the command's help, their method `run` is the command.
 macro_rules! commands {
-    ($($name:ident($arguments:ty),)*) => {
+    ($($(#[$condition:meta])* $name:ident($arguments:ty),)*) => {
         #[derive(Debug, Subcommand)]
         pub(crate) enum Command {
-            $($name($arguments),)*
+            $($(#[$condition])* $name($arguments),)*
         }
 
         impl Command {
             pub(crate) fn run(&self, console: &Console) -> anyhow::Result<()> {
                 match self {
-                    $(Self::$name(arguments) => arguments.run(console),)*
+                    $($(#[$condition])* Self::$name(arguments) => arguments.run(console),)*
                 }
             }
         }
@@ -45,10 +47,12 @@ macro_rules! commands {
 }
 
 commands! {
+    #[cfg(feature = "embed")]
     Embed(embed::Embed),
     Fuse(fuse::Fuse),
     Users(users::Users),
     Classic(classic::Classic),
+    #[cfg(feature = "train")]
     Train(train::Train),
     Index(index::Index),
     Add(add::Add),

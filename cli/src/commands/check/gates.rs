@@ -34,7 +34,7 @@ pub(super) struct Gates {
 
 /// What a figure of the report must be, by its name there: `levels_stats.0.perplexity`.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Limit {
+pub struct Limit {
     figure: String,
     must: Must,
     bound: Bound,

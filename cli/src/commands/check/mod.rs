@@ -5,16 +5,19 @@ mod report;
 mod samples;
 mod texts;
 
+pub use gates::Limit;
+
 use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::ensure;
 use clap::Args;
+use serde_json::Value;
 
 use crate::artefact::name;
 use crate::console::Console;
 use crate::output::OutputFile;
-use gates::{Gates, Limit};
+use gates::Gates;
 use inputs::Inputs;
 use report::Report;
 
@@ -41,53 +44,72 @@ use report::Report;
 ///     unique = false    # switch a default gate off
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
-pub(crate) struct Check {
+pub struct Check {
     /// The index file
-    index: PathBuf,
+    pub index: PathBuf,
     /// The embeddings it was made from
     #[arg(long, value_name = "EMB")]
-    embeddings: Option<PathBuf>,
+    pub embeddings: Option<PathBuf>,
     /// The items that were embedded, for their keys [default: EMB.keys.json, else row numbers]
     #[arg(long, value_name = "ITEMS", requires = "embeddings")]
-    keys: Option<PathBuf>,
+    pub keys: Option<PathBuf>,
     /// The model it was made with [default: least-squares codebooks]
     #[arg(long, value_name = "MODEL", requires = "embeddings")]
-    model: Option<PathBuf>,
+    pub model: Option<PathBuf>,
     /// Who did what, in any format that `semid tasks` reads
     #[arg(long, value_name = "INTER")]
-    interactions: Option<PathBuf>,
+    pub interactions: Option<PathBuf>,
     /// The items' titles and categories
     #[arg(long, value_name = "ITEMS")]
-    items: Option<PathBuf>,
+    pub items: Option<PathBuf>,
     /// Write the report as one HTML page, with charts
     #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
+    pub report: Option<PathBuf>,
     /// A further gate, as --gate 'levels_stats.0.perplexity>=128' or 'collision_rate<0.01'
     #[arg(long, value_name = "LIMIT")]
-    gate: Vec<Limit>,
+    pub gate: Vec<Limit>,
     /// Further gates, TOML
     #[arg(long, value_name = "FILE")]
-    gates: Option<PathBuf>,
+    pub gates: Option<PathBuf>,
     /// Leave out a default gate: `unique`, `recall` or `gain`
     #[arg(long, value_name = "GATE", value_parser = ["unique", "recall", "gain"])]
-    without: Vec<String>,
+    pub without: Vec<String>,
     /// Seed of the shuffled controls
     #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
+    pub seed: u64,
 }
 
 impl Check {
-    pub(crate) fn run(&self, console: &Console) -> anyhow::Result<()> {
-        let gates = self.gates()?;
-        let page = self.report.as_deref().map(OutputFile::create).transpose()?;
-        let inputs = Inputs::open(self)?;
-        let mut report = Report::of(&inputs, self.seed)?;
-        report.gates = gates.hold(&serde_json::to_value(&report)?)?;
-        report.ok = report.gates.iter().all(|gate| gate.ok);
-        if let Some(mut file) = page {
-            file.write_all(page::page(&name(&self.index), &inputs, &report)?.as_bytes())?;
-            file.commit()?;
+    /// The check of an index alone, with the default gates.
+    pub fn new(index: PathBuf) -> Self {
+        Self {
+            index,
+            embeddings: None,
+            keys: None,
+            model: None,
+            interactions: None,
+            items: None,
+            report: None,
+            gate: Vec::new(),
+            gates: None,
+            without: Vec::new(),
+            seed: 0,
         }
+    }
+
+    /// Checks as `semid check` does, and gives what that prints with `--json`. A gate that fails
+    /// is no error here; `ok` tells.
+    ///
+    /// # Errors
+    ///
+    /// An input cannot be read or does not fit the others; a gate names a figure that there is
+    /// not.
+    pub fn measure(&self) -> anyhow::Result<Value> {
+        Ok(serde_json::to_value(self.measured()?)?)
+    }
+
+    pub(crate) fn run(&self, console: &Console) -> anyhow::Result<()> {
+        let report = self.measured()?;
         console.report(&report)?;
         let failed = report.gates.iter().filter(|gate| !gate.ok);
         let failed: Vec<String> = failed.map(ToString::to_string).collect();
@@ -98,6 +120,20 @@ impl Check {
             failed.join("; ")
         );
         Ok(())
+    }
+
+    fn measured(&self) -> anyhow::Result<Report> {
+        let gates = self.gates()?;
+        let page = self.report.as_deref().map(OutputFile::create).transpose()?;
+        let inputs = Inputs::open(self)?;
+        let mut report = Report::of(&inputs, self.seed)?;
+        report.gates = gates.hold(&serde_json::to_value(&report)?)?;
+        report.ok = report.gates.iter().all(|gate| gate.ok);
+        if let Some(mut file) = page {
+            file.write_all(page::page(&name(&self.index), &inputs, &report)?.as_bytes())?;
+            file.commit()?;
+        }
+        Ok(report)
     }
 
     /// The gates of the file and of the command line.

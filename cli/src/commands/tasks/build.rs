@@ -3,22 +3,20 @@ use std::fmt;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::Args;
 use semantic_id::{Digest, Manifest};
-use semid_tasks::corpus::{Corpus, CorpusOptions};
-use semid_tasks::tokens::Tokenizer;
 use semid_tasks::{
-    ChatTemplate, CorpusFolder, DatasetCard, Folder, Part, RowFormat, RowWriter, dataset_info,
-    new_tokens,
+    CorpusFolder, DatasetCard, Folder, Part, RowFormat, RowWriter, dataset_info, new_tokens,
 };
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::console::Console;
-use crate::map;
+use crate::corpus::CorpusSource;
 use crate::materials::Materials;
 use crate::output::{OutputFile, discard_unfinished};
 use crate::progress;
@@ -32,18 +30,18 @@ use crate::progress;
 ///
 /// Files are named from the folder of the recipe. docs/recipes.md has every table and key.
 #[derive(Debug, Args)]
-pub(crate) struct Build {
+pub struct Build {
     /// The recipe, TOML
-    recipe: PathBuf,
+    pub recipe: PathBuf,
     /// The folder to write
     #[arg(long, value_name = "DIR", required_unless_present = "dry_run")]
-    out: Option<PathBuf>,
+    pub out: Option<PathBuf>,
     /// Make all rows and write none: what would come out, and how fast
     #[arg(long, conflicts_with = "out")]
-    dry_run: bool,
+    pub dry_run: bool,
     /// Seed, instead of the recipe's
     #[arg(long, value_name = "N")]
-    seed: Option<u64>,
+    pub seed: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -61,19 +59,55 @@ struct Report {
     peak_rss: Option<u64>,
 }
 
+/// Told of the number of places of a part, and then of those that are done.
+type Progress<'p> = dyn Fn(u64) -> Box<dyn Fn(u64) -> semid_tasks::Result<()> + Sync + 'p> + 'p;
+
 impl Build {
+    /// The corpus of a recipe, made and not written.
+    pub fn new(recipe: PathBuf) -> Self {
+        Self {
+            recipe,
+            out: None,
+            dry_run: true,
+            seed: None,
+        }
+    }
+
+    /// Builds it as `semid tasks build` does, and gives what that prints with `--json`. It ends
+    /// early, with an error, once it shall `stop`; the same build then goes on where it was.
+    ///
+    /// # Errors
+    ///
+    /// Those of the recipe, of its inputs and of the folder.
+    pub fn report(&self, stop: &AtomicBool) -> anyhow::Result<Value> {
+        let advance = |_| match stop.load(Ordering::Relaxed) {
+            true => Err(semid_tasks::Error::Stopped),
+            false => Ok(()),
+        };
+        let report = self.made(&Console::silent(), &|_| Box::new(advance))?;
+        Ok(serde_json::to_value(report)?)
+    }
+
     pub(crate) fn run(&self, console: &Console) -> anyhow::Result<()> {
+        let report = self.made(console, &|places| {
+            let bar = progress::bar(console, "making rows", places as usize);
+            Box::new(move |places| {
+                bar.inc(places);
+                Ok(())
+            })
+        })?;
+        console.report(&report)
+    }
+
+    fn made(&self, console: &Console, progress: &Progress<'_>) -> anyhow::Result<Report> {
         let start = Instant::now();
-        let materials = Materials::read(&self.recipe, console)?;
+        let source = CorpusSource::open(&self.recipe, self.seed, console)?;
         let seconds_reading = start.elapsed().as_secs_f64();
         let report = match &self.out {
-            Some(out) => {
-                let folder = DiskFolder::open(out)?;
-                self.build(&materials, folder, console)?
-            }
-            None => self.build(&materials, Nowhere, console)?,
+            Some(out) => self.build(&source, DiskFolder::open(out)?, progress)?,
+            None => self.build(&source, Nowhere, progress)?,
         };
-        console.report(&Report {
+        Ok(Report {
             out: self.out.clone(),
             seconds: start.elapsed().as_secs_f64(),
             seconds_reading,
@@ -84,32 +118,14 @@ impl Build {
 
     fn build<F: Folder>(
         &self,
-        materials: &Materials,
+        source: &CorpusSource,
         folder: F,
-        console: &Console,
+        progress: &Progress<'_>,
     ) -> anyhow::Result<Report> {
+        let materials = &source.materials;
         let params = materials.recipe.params();
-        let seed = self.seed.unwrap_or(params.seed);
-        let rows = writer(materials, seed)?;
-        let tokenizer = match &params.tokens {
-            None => None,
-            Some(tokens) => Some(tokenizer(&materials.path(&tokens.tokenizer))?),
-        };
-        let count = tokenizer
-            .as_ref()
-            .map(|tokenizer| |text: &str| tokenizer.count(text));
-        let context = materials.context();
-        let options = CorpusOptions {
-            seed,
-            epochs: params.epochs,
-            order: materials.recipe.order(),
-            need: rows.format().needs(),
-            count: count.as_ref().map(|count| count as _),
-            tokens_per_row: params.tokens.as_ref().and_then(|tokens| tokens.per_row),
-        };
-
         let mut manifest = Manifest::new("tasks build", json!(params));
-        manifest.seed = Some(seed);
+        manifest.seed = Some(source.seed);
         manifest.inputs = materials.inputs.clone();
         manifest.results = json!({
             "inputs": materials.done,
@@ -118,15 +134,14 @@ impl Build {
         let identity = serde_json::to_vec(&(&manifest, &materials.text))?;
         let mut folder = CorpusFolder::open(folder, Digest::of(&identity))?;
 
+        let context = materials.context();
         for part in materials.recipe.parts() {
-            let plans = materials.recipe.plans(part, &materials.beams);
-            let corpus = Corpus::new(&context, &materials.templates, &plans, options)?;
-            let bar = progress::bar(console, "making rows", corpus.len() as usize);
-            let advance = |places| bar.inc(places);
+            let corpus = source.corpus(&context, part)?;
+            let advance = progress(corpus.len());
             let per_shard = params.output.samples_per_shard;
-            corpus.write(part, &rows, per_shard, &mut folder, &advance)?;
+            corpus.write(part, &source.writer, per_shard, &mut folder, &*advance)?;
         }
-        self.beside(materials, &rows, &mut folder)?;
+        self.beside(materials, &source.writer, &mut folder)?;
         let report = report(&folder, materials);
         folder.finish(manifest)?;
         Ok(report)
@@ -163,25 +178,6 @@ impl Build {
         folder.file("README.md", card.to_string().as_bytes())?;
         Ok(())
     }
-}
-
-fn writer(materials: &Materials, seed: u64) -> anyhow::Result<RowWriter> {
-    let output = &materials.recipe.params().output;
-    let rows = RowWriter::new(output.format, materials.recipe.container(), seed)?;
-    let Some(chat) = &output.chat else {
-        return Ok(rows);
-    };
-    let read = |file: &String| {
-        fs::read_to_string(materials.path(file)).with_context(|| format!("cannot read {file}"))
-    };
-    let template = chat.template.as_ref().map(read).transpose()?;
-    let chat = ChatTemplate::read(&read(&chat.config)?, template.as_deref(), chat.now)?;
-    Ok(rows.chat(chat))
-}
-
-pub(super) fn tokenizer(path: &Path) -> anyhow::Result<Tokenizer> {
-    let bytes = map::open(path)?;
-    Ok(Tokenizer::read(&path.display().to_string(), &bytes)?)
 }
 
 /// Writes a line for each user: how many events each part has, and the items that are held out.

@@ -8,6 +8,8 @@ mod requests;
 mod shards;
 mod stats;
 
+pub use build::Build;
+
 use clap::{Args, Subcommand};
 
 use crate::console::Console;
@@ -21,7 +23,7 @@ pub(crate) struct Tasks {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Build(build::Build),
+    Build(Build),
     Audit(audit::Audit),
     Stats(stats::Stats),
     Lint(lint::Lint),

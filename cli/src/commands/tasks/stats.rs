@@ -7,9 +7,9 @@ use semid_tasks::read_rows;
 use semid_tasks::tokens::{CorpusLengths, Lengths, Packing, Summary, TaskLengths};
 use serde::Serialize;
 
-use super::build::tokenizer;
 use super::shards::CorpusFolder;
 use crate::console::Console;
+use crate::corpus::tokenizer;
 
 /// Say how long the rows of a corpus are, and how well they pack
 ///

@@ -1,0 +1,5 @@
+//! The command line of semid.
+
+fn main() -> std::process::ExitCode {
+    semid_cli::main()
+}
