@@ -26,6 +26,11 @@ impl<T, E: Error + 'static> OrRaise<T> for Result<T, E> {
     }
 }
 
+/// An error of a command, with what led to it.
+pub(crate) fn outermost(error: anyhow::Error) -> PyErr {
+    SemidError::new_err(format!("{error:#}"))
+}
+
 fn of_decoding(error: trie_decode::Error) -> PyErr {
     use trie_decode::Error as E;
     match error {

@@ -2,6 +2,7 @@
 
 mod array;
 mod bytes;
+mod corpus;
 mod encoder;
 mod error;
 mod filter;
@@ -25,6 +26,8 @@ mod _semid {
         Ok(())
     }
 
+    #[pymodule_export]
+    use super::corpus::{CorpusRows, build_corpus, check};
     #[pymodule_export]
     use super::encoder::{Assignment, Encoder, assign};
     #[pymodule_export]

@@ -1,17 +1,19 @@
 use std::error::Error;
 
-use numpy::{PyArray1, PyArray2, PyArrayMethods, PyUntypedArrayMethods};
+use ndarray::Ix1;
+use numpy::{PyArray1, PyArray2, PyArrayMethods, PyUntypedArrayMethods, ToPyArray};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use trie_decode::{
-    BeamConfig, BeamParams, Exact, Logits, Normalizer, Request, Scorer, Scores, Scratch,
+    Beam, BeamConfig, BeamParams, Exact, Logits, Normalizer, Request, Scorer, Scores, Scratch,
 };
 
+use crate::array::Given;
 use crate::error::{OrRaise, SemidError};
 use crate::filter::Filter;
 use crate::threads::detached;
 use crate::tokens::TokenMap;
-use crate::trie::Trie;
+use crate::trie::{Cursor, Trie};
 
 /// A search for the best items by a model that scores prefixes.
 #[pyclass(frozen, module = "semid", name = "BeamSearch")]
@@ -133,7 +135,62 @@ impl BeamSearch {
             .map(|outcome| self.outcome(outcome))
             .collect()
     }
+
+    /// One step, for a loop that the caller owns.
+    #[pyo3(signature = (cursors, scores, logits, width, filter = None))]
+    fn step<'py>(
+        &self,
+        py: Python<'py>,
+        cursors: Vec<PyRef<'_, Cursor>>,
+        scores: Given<'_, f32, Ix1>,
+        logits: Given<'_, f32>,
+        width: usize,
+        filter: Option<&Filter>,
+    ) -> PyResult<Stepped<'py>> {
+        let (rows, given) = (logits.as_array().nrows(), scores.as_slice()?);
+        if [rows, given.len()] != [cursors.len(); 2] {
+            return Err(SemidError::new_err(format!(
+                "got {} cursors, {} scores and {rows} rows of logits, expected as many of each",
+                cursors.len(),
+                given.len()
+            )));
+        }
+        let beams = cursors.iter().zip(given).map(|(cursor, &score)| Beam {
+            cursor: cursor.0,
+            score,
+        });
+        let beams: Vec<Beam> = beams.collect();
+        let logits = Logits::F32(logits.as_slice()?);
+        let scores = match self.tokens.is_some() {
+            true => Scores::vocabulary(logits),
+            false => Scores::level(logits),
+        };
+        let filter = filter.map(|filter| &filter.inner);
+        let best = detached(py, || {
+            let search = self.inner()?;
+            search.step(&beams, scores, filter, width).or_raise()
+        })?;
+        let all = || best.iter();
+        let cursors = all().map(|next| Cursor(next.beam.cursor)).collect();
+        let scores: Vec<f32> = all().map(|next| next.beam.score).collect();
+        let codes: Vec<u16> = all().map(|next| next.code.0).collect();
+        let parents: Vec<u32> = all().map(|next| next.parent).collect();
+        Ok((
+            cursors,
+            scores.to_pyarray(py),
+            codes.to_pyarray(py),
+            parents.to_pyarray(py),
+        ))
+    }
 }
+
+/// Cursors, scores, codes and parents of the best continuations.
+type Stepped<'py> = (
+    Vec<Cursor>,
+    Bound<'py, PyArray1<f32>>,
+    Bound<'py, PyArray1<u16>>,
+    Bound<'py, PyArray1<u32>>,
+);
 
 impl BeamSearch {
     fn inner(&self) -> PyResult<trie_decode::BeamSearch<'_, crate::bytes::Bytes>> {

@@ -184,6 +184,25 @@ def test_wide_beams_give_the_ranking(trie, tokens, codes):
     assert [hit.row for hit in free.hits] == [row for row, _ in expected]
 
 
+def test_steps_make_up_a_search(trie, tokens, codes):
+    logits = seeded(tokens.vocabulary)
+    search = semid.BeamSearch(trie, tokens, k=8, beams=8)
+    (outcome,) = search.run(table_scorer(logits))
+    cursors, scores = [trie.root], numpy.zeros(1, dtype=numpy.float32)
+    prefixes = [()]
+    for _ in range(LEVELS):
+        rows = numpy.stack([logits(prefix) for prefix in prefixes])
+        cursors, scores, found, parents = search.step(cursors, scores, rows, 8)
+        prefixes = [(*prefixes[at], int(code)) for at, code in zip(parents, found)]
+    assert [list(prefix) for prefix in prefixes] == [hit.codes for hit in outcome.hits]
+    assert scores.tolist() == [hit.score for hit in outcome.hits]
+    assert [int(trie.items_below(at)[0]) for at in cursors] == [hit.row for hit in outcome.hits]
+    with pytest.raises(semid.SemidError, match="got 1 cursors, 8 scores and 1 rows"):
+        search.step([trie.root], scores, rows[:1], 8)
+    with pytest.raises(semid.SemidError, match="complete ID"):
+        search.step(cursors, scores, rows, 8)
+
+
 def test_an_exact_search_proves_its_answer(trie, tokens, codes):
     logits = seeded(tokens.vocabulary)
     search = semid.BeamSearch(trie, tokens, k=5, beams=[2, 2, 5], row_budget=10_000)

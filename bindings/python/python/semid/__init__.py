@@ -28,6 +28,7 @@ from ._semid import (
     Trie,
     assign,
 )
+from .quality import check
 
 __all__ = [
     "Assignment",
@@ -44,4 +45,5 @@ __all__ = [
     "TokenMap",
     "Trie",
     "assign",
+    "check",
 ]

@@ -33,8 +33,11 @@ __all__ = [
     "SemidError",
     "Step",
     "TokenMap",
+    "RecipeRows",
     "Trie",
     "assign",
+    "build_corpus",
+    "check",
     "held_out_gain",
     "reward",
     "scores",
@@ -312,6 +315,23 @@ class BeamSearch:
         `[rows]` sums `log(sum(exp))` that the model found itself. What it raises is raised. The
         arrays must not be written to before the next call."""
 
+    def step(
+        self,
+        cursors: Sequence[Cursor],
+        scores: _Vectors,
+        logits: _Vectors,
+        width: int,
+        filter: Filter | None = None,
+    ) -> tuple[
+        list[Cursor], NDArray[numpy.float32], NDArray[numpy.uint16], NDArray[numpy.uint32]
+    ]:
+        """One level, for a loop of your own: the best `width` continuations of one request's
+        beams, best first, as cursors, scores, codes, and the places of the beams they continue.
+
+        The beams are given by their cursors, their scores `[beams]` and the logits that follow
+        them, `[beams, V]` or `[beams, K]`, float32. The first step is that of `trie.root` with the
+        score 0; after the last, `Trie.items_below` has the items. IDs must be of one length."""
+
 @final
 class DecodeSession:
     """Beams of one request, for a server that owns the loop."""
@@ -402,6 +422,41 @@ def assign(
     beams: int = 8,
 ) -> Assignment:
     """Distinct codes for all items: the fewest moves, then the least added distance."""
+
+def check(
+    index: str | PathLike[str],
+    *,
+    embeddings: str | PathLike[str] | None = None,
+    keys: str | PathLike[str] | None = None,
+    model: str | PathLike[str] | None = None,
+    interactions: str | PathLike[str] | None = None,
+    items: str | PathLike[str] | None = None,
+    report: str | PathLike[str] | None = None,
+    gate: Sequence[str] = ...,
+    gates: str | PathLike[str] | None = None,
+    without: Sequence[str] = ...,
+    seed: int = 0,
+) -> str:
+    """`semid.check`, as JSON."""
+
+def build_corpus(
+    recipe: str | PathLike[str],
+    out: str | PathLike[str] | None = None,
+    *,
+    seed: int | None = None,
+) -> str:
+    """`semid.tasks.build`, as JSON."""
+
+@final
+class RecipeRows:
+    """The rows of `semid.tasks.Corpus`, as JSON."""
+
+    def __new__(
+        cls, recipe: str | PathLike[str], part: str, seed: int | None = None
+    ) -> RecipeRows: ...
+    def __len__(self) -> int: ...
+    def lines(self, first: int, end: int) -> bytes:
+        """The rows at some places, a line each."""
 
 def reward(
     index: Index,
