@@ -22,6 +22,8 @@
 mod beam;
 mod best_first;
 mod bitmap;
+#[cfg(feature = "candle")]
+pub mod candle;
 mod catalog;
 mod engine;
 mod error;

@@ -31,7 +31,7 @@ use crate::{Filter, ItemTrie, Result, TokenMap, TrieCursor};
 #[derive(Debug)]
 pub struct TokenMask<'a, D: AsRef<[u8]>> {
     trie: &'a ItemTrie<D>,
-    tokens: &'a TokenMap,
+    pub(crate) tokens: &'a TokenMap,
     filter: Filter,
 }
 

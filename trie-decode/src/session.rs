@@ -200,6 +200,11 @@ impl<D: AsRef<[u8]>, T: Deref<Target = ItemTrie<D>>> DecodeSession<T> {
         &self.trie
     }
 
+    /// The model's tokens for the trie's codes.
+    pub fn tokens(&self) -> &TokenMap {
+        &self.tokens
+    }
+
     /// Where each beam is.
     pub fn phases(&self) -> &[Phase] {
         &self.beams

@@ -1,0 +1,1 @@
+//! Candle's tensors against plain slices.
