@@ -4,7 +4,7 @@
 TORCH = settings=$$(scripts/libtorch.sh) && eval "$$settings"
 ALL = --release --workspace
 
-.PHONY: build demo titles test corpora python report c bench lint doc imports fixtures fuzz
+.PHONY: build demo titles test corpora python mistralrs report c bench lint doc imports fixtures fuzz
 
 build:
 	@$(TORCH) && cargo build $(ALL) --all-targets
@@ -32,6 +32,12 @@ corpora: build
 python:
 	@python3 -B scripts/check_python.py
 
+# The processor for mistral.rs: its tests, and a server with it. In a debug build: mistral.rs is
+# large, and neither takes any time.
+mistralrs:
+	@cargo test --manifest-path bindings/mistralrs/Cargo.toml
+	@cargo run --manifest-path bindings/mistralrs/Cargo.toml --example serve
+
 # The page of `semid check --report`, opened in Chromium if there is one.
 report: build
 	@python3 -B scripts/check_report.py target/release/semid
@@ -45,6 +51,7 @@ bench:
 
 lint:
 	@cargo fmt --all --check
+	@cargo fmt --check --manifest-path bindings/mistralrs/Cargo.toml
 	@cargo fmt --check --manifest-path bindings/python/Cargo.toml
 	@$(TORCH) && cargo clippy $(ALL) --all-targets -- -D warnings
 	@cargo clippy --release --manifest-path bindings/python/Cargo.toml --target-dir target/python \

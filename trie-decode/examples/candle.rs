@@ -6,7 +6,7 @@
 //! every item exists.
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::error::Error;
 
 use candle_core::{D, DType, Device, IndexOp, Shape, Tensor};
@@ -26,10 +26,8 @@ const WORDS: u32 = 100;
 fn main() -> Result<(), Box<dyn Error>> {
     // 1. A catalogue of 500 items, and a vocabulary of words and codes.
     let space = CodeSpace::uniform(3, 32)?;
-    let ids: BTreeSet<[u16; 3]> = (0..500)
-        .map(|item| [item % 32, item / 32, item * 7 % 32])
-        .collect();
-    let codes = CodeMatrix::new(ids.into_iter().flatten().map(Code).collect(), 3)?;
+    let ids = (0..500).flat_map(|item| [item % 32, item / 32, item * 7 % 32].map(Code));
+    let codes = CodeMatrix::new(ids.collect(), 3)?;
     let vocabulary = WORDS as usize + 3 * 32;
     let tokens = TokenMap::ranges(&space, &[WORDS, WORDS + 32, WORDS + 64], vocabulary)?;
     let trie = ItemTrie::of_codes(space, &codes, 1)?;
@@ -125,21 +123,9 @@ impl<'a> Beams<'a> {
     /// exact.
     fn forward(&mut self, step: &Step<'_>) -> candle_core::Result<Tensor> {
         let rows = step.rows();
-        let parents = rows
-            .iter()
-            .filter_map(|row| Some(row.parent?.0 - self.first));
-        let parents: Vec<u32> = parents.collect();
-        let next = match parents.is_empty() {
-            true => self.prompts.clone(),
-            false => {
-                self.follow(&parents)?;
-                let last = |row: &Row<'_>| {
-                    let (&code, before) = row.prefix.split_last()?;
-                    self.tokens.token(before.len(), code)
-                };
-                let tokens: Vec<u32> = rows.iter().filter_map(last).collect();
-                Tensor::new(tokens, &Device::Cpu)?.unsqueeze(1)?
-            }
+        let next = match rows[0].parent {
+            None => self.prompts.clone(),
+            Some(_) => self.follow(rows)?,
         };
         self.first = rows[0].id.0;
         let logits = self
@@ -151,14 +137,23 @@ impl<'a> Beams<'a> {
         logits.i((.., length - 1))
     }
 
-    /// The keys and values of some sequences, in place of those in the cache.
-    fn follow(&mut self, parents: &[u32]) -> candle_core::Result<()> {
-        let parents = Tensor::new(parents, &Device::Cpu)?;
+    /// The last token of each row, `[rows, 1]`. The keys and values of its parent come into the
+    /// cache, in place of those of all rows of the step before.
+    fn follow(&mut self, rows: &[Row<'_>]) -> candle_core::Result<Tensor> {
+        let parents = rows
+            .iter()
+            .filter_map(|row| Some(row.parent?.0 - self.first));
+        let parents = Tensor::new(parents.collect::<Vec<u32>>(), &Device::Cpu)?;
         for (keys, values) in self.cache.kvs.iter_mut().flatten() {
             *keys = keys.index_select(&parents, 0)?;
             *values = values.index_select(&parents, 0)?;
         }
-        Ok(())
+        let last = |row: &Row<'_>| {
+            let (&code, before) = row.prefix.split_last()?;
+            self.tokens.token(before.len(), code)
+        };
+        let tokens: Vec<u32> = rows.iter().filter_map(last).collect();
+        Tensor::new(tokens, &Device::Cpu)?.unsqueeze(1)
     }
 }
 

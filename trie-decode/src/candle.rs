@@ -188,10 +188,12 @@ fn masked(logits: &Tensor, rows: usize, vocabulary: usize, bits: &[u32]) -> Resu
     if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16) {
         return Err(no_logits(dtype));
     }
-    let words = vocabulary.div_ceil(32);
-    let places = (0..rows).flat_map(|row| (0..vocabulary).map(move |token| (row * words, token)));
-    let allowed = places.map(|(row, token)| bits[row + token / 32] >> (token % 32) & 1);
-    let allowed = Tensor::from_iter(allowed, logits.device())?.reshape(shape)?;
+    let bits = bits.iter();
+    let bits = bits.flat_map(|&word| (0..32).map(move |bit| (word >> bit & 1) as u8));
+    let allowed = Tensor::from_iter(bits, logits.device())?
+        .reshape((rows, vocabulary.next_multiple_of(32)))?
+        .narrow(1, 0, vocabulary)?
+        .reshape(shape)?;
     let never = Tensor::new(f32::NEG_INFINITY, logits.device())?.to_dtype(dtype)?;
     allowed.where_cond(logits, &never.broadcast_as(shape)?)
 }

@@ -17,7 +17,8 @@
 //! | the same | a list that grows item by item | [`Slate`] |
 //! | items that come and go | a snapshot for each request | [`Catalog`] |
 //!
-//! Nothing here needs libtorch, a tokenizer or a model: a few arrays in, codes and items out.
+//! Nothing here needs libtorch, a tokenizer or a model: a few arrays in, codes and items out. The
+//! feature `candle` adds a module for models that run on candle, with its tensors for arrays.
 
 mod beam;
 mod best_first;

@@ -1,10 +1,4 @@
-//! mistral.rs can only generate real items.
-//!
-//! [`SemanticIdLogits`] is a [`CustomLogitsProcessor`]: one is attached to each request, and masks
-//! the logits of every token that no allowed item goes on with. `examples/serve.rs` runs a server.
-//!
-//! mistral.rs samples, it has no beam search: `n_choices` sequences of a request are `n_choices`
-//! items, not always distinct ones.
+#![doc = include_str!("../README.md")]
 
 use std::fmt;
 use std::ops::Deref;
@@ -70,7 +64,8 @@ impl<T> SemanticIdLogits<T> {
             Some(generated) => Ok(generated),
             None if self.prompt.ends_with(context) => Ok(&[]),
             None => bail!(
-                "context: got {} tokens that are neither the prompt's {} and more, nor its last;                  give the processor the prompt as the model reads it",
+                "context: got {} tokens that are neither the prompt's {} and more, nor its last; \
+                 give the processor the prompt as the model reads it",
                 context.len(),
                 self.prompt.len()
             ),

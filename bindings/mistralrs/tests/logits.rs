@@ -29,9 +29,8 @@ type Processor = SemanticIdLogits<Arc<ItemTrie<Vec<u8>>>>;
 fn processor(trigger: &[u32], end: &[u32], denied: &[usize]) -> Processor {
     let space = CodeSpace::uniform(3, 4).unwrap();
     let padded = PATHS.iter().flat_map(|path| {
-        let padding = (path.len()..3).filter_map(|level| space.end(level));
-        let codes = path.iter().copied().map(Code);
-        codes.chain(padding).collect::<Vec<_>>()
+        let codes: Vec<Code> = path.iter().copied().map(Code).collect();
+        space.padded(&codes).unwrap()
     });
     let codes = CodeMatrix::new(padded.collect(), 3).unwrap();
     let tokens = TokenMap::ranges(&space, &[10, 20, 30], 40).unwrap();
@@ -132,7 +131,8 @@ fn a_context_may_lack_what_was_read_before() {
     ] {
         let error = constrained(other).unwrap_err().to_string();
         let expected = format!(
-            "context: got {} tokens that are neither the prompt's 4 and more, nor its last",
+            "context: got {} tokens that are neither the prompt's 4 and more, nor its last; \
+             give the processor the prompt",
             other.len()
         );
         assert!(error.starts_with(&expected), "{error}");
