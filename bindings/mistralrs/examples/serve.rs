@@ -12,10 +12,9 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor, safetensors};
 use either::Either;
-use mistralrs::TokenSource;
 use mistralrs::{
     Choice, ModelDType, RequestBuilder, SamplingParams, TextMessageRole, TextMessages,
-    TextModelBuilder,
+    TextModelBuilder, TokenSource,
 };
 use semantic_id::{
     Code, CodeMatrix, CodeSpace, IndexInfo, ItemIndex, ItemKeys, Manifest, TokenFormat,
@@ -61,6 +60,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let items = index.living()?.into_iter();
     let items = items.map(|item| Ok((index.text(item)?, index.key(item)?)));
     let items: HashMap<String, &str> = items.collect::<semantic_id::Result<_>>()?;
+    // Both prompts begin alike: the server reads only the rest of the second.
     for bought in ["item-17", "item-230"] {
         let id = index.text(index.find(bought)?.expect("an item of the catalogue"))?;
         let question = format!("Who bought {id} will buy");
