@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use ndarray::Array2;
+use ndarray::{Array2, Axis};
 use numpy::{PyArray1, PyArray2, ToPyArray};
 use pyo3::prelude::*;
 use rq_vae::LatentDistances;
@@ -17,6 +17,9 @@ pub(crate) struct Encoder(rq_vae::Encoder);
 /// Distinct codes for each item, and the proof of how good they are.
 #[pyclass(frozen, module = "semid", name = "Assignment")]
 pub(crate) struct Assignment(semantic_id::Assignment);
+
+/// Rows that are encoded between two looks for Ctrl-C.
+const LISTEN: usize = 1 << 15;
 
 /// Codes `[n, L]` uint16 and squared distances `[n]` float32.
 type Encoded<'py> = (Bound<'py, PyArray2<u16>>, Bound<'py, PyArray1<f32>>);
@@ -63,8 +66,16 @@ impl Encoder {
     ) -> PyResult<Encoded<'py>> {
         let embeddings = embeddings.as_array();
         check_beams(beams)?;
-        let (paths, costs) = detached(py, || self.0.encode(embeddings, beams)).or_raise()?;
-        Ok((array(&paths).to_pyarray(py), costs.to_pyarray(py)))
+        let (mut codes, mut costs) = (Vec::new(), Vec::new());
+        for rows in embeddings.axis_chunks_iter(Axis(0), LISTEN) {
+            py.check_signals()?;
+            let (paths, own) = detached(py, || self.0.encode(rows, beams)).or_raise()?;
+            codes.extend(paths.rows().flatten().map(|code| code.0));
+            costs.extend(own);
+        }
+        let levels = self.0.quantizer().space().levels();
+        let codes = Array2::from_shape_vec((costs.len(), levels), codes).expect("a row an item");
+        Ok((codes.to_pyarray(py), costs.to_pyarray(py)))
     }
 
     /// The embeddings that codes stand for, `[n, D]`.

@@ -44,6 +44,17 @@ def test_an_encoder_finds_the_nearest_codes(tmp_path):
     numpy.testing.assert_allclose(encoder.reconstruct(codes), sums[expected.argmin(1)], rtol=1e-5)
 
 
+def test_many_rows_are_encoded_as_few_are(tmp_path):
+    """Rows go in pieces, between which Ctrl-C is heard."""
+    encoder = semid.Encoder(write_model(tmp_path, levels=2, codes=5, dim=3))
+    points = numpy.random.default_rng(3).normal(size=(70_000, 3)).astype(numpy.float32)
+    codes, distances = encoder.encode(points, beams=2)
+    for rows in (slice(0, 10), slice(32_760, 32_780), slice(69_990, None)):
+        few, near = encoder.encode(points[rows], beams=2)
+        assert (few == codes[rows]).all() and (near == distances[rows]).all()
+    assert encoder.encode(points[:0])[0].shape == (0, 2)
+
+
 def test_assigned_codes_are_distinct(tmp_path):
     encoder = semid.Encoder(write_model(tmp_path, levels=2, codes=5, dim=3))
     points = numpy.zeros((20, 3), dtype=numpy.float32)
