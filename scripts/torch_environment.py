@@ -14,10 +14,13 @@ REQUIREMENTS = pathlib.Path(__file__).resolve().with_suffix(".txt")
 LAZY = "import os, sys; sys.setdlopenflags(os.RTLD_LAZY); "
 
 
-def enter() -> None:
-    """Returns if this script runs in it already, else starts the script again in it."""
+def enter(name: str = "torch", *more: pathlib.Path) -> None:
+    """Returns if this script runs in it already, else starts the script again in it.
+
+    One of another name has more requirements.
+    """
     os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
-    cached_environment.enter("torch", REQUIREMENTS, finish=stub_cuda)
+    cached_environment.enter(name, REQUIREMENTS, *more, finish=stub_cuda)
     sys.setdlopenflags(os.RTLD_LAZY)
 
 

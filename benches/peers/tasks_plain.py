@@ -1,15 +1,18 @@
-"""A plain Python generator beside `semid tasks build`: python3 tasks_plain.py DATA [OUT]
-
-DATA is a folder in LC-Rec's style (`*.inter.json`, `*.item.json`, `*.index.json`); OUT is a file,
-/dev/null unless told. One epoch of the sequential, fusion and item-text families on one core, in the
-style of a `Dataset.__getitem__` that draws a template and formats it, a JSON object a row.
+"""A plain Python generator of corpora, which `corpora.py` asks: one epoch of the sequential, fusion and
+item-text families on one core, in the style of a `Dataset.__getitem__` that draws a template and
+formats it, a JSON object a row.
 """
 
+from __future__ import annotations
+
 import json
+import os
 import pathlib
 import random
-import sys
 import time
+from collections.abc import Callable
+
+import contestant
 
 HISTORY = 20
 
@@ -100,26 +103,32 @@ def read(folder: pathlib.Path, ending: str) -> dict:
     return json.loads(path.read_text())
 
 
-def main(folder: str, out: str = "/dev/null") -> None:
+def prepare(folder: str, threads: int) -> tuple[dict, dict, dict]:
+    """Histories, texts and IDs of a folder in LC-Rec's style: `*.inter.json`, `*.item.json` and
+    `*.index.json`."""
     data = pathlib.Path(folder)
-    histories = read(data, "inter")
     items = {int(item): texts for item, texts in read(data, "item").items()}
     ids = {int(item): "".join(tokens) for item, tokens in read(data, "index").items()}
-    random.seed(42)
-    start = time.perf_counter()
-    tasks = [kind(histories, items, ids) for kind in (Sequential, Fusion, TextToItem, ItemToText)]
-    prepared = time.perf_counter()
-    order = [(task, at) for task in tasks for at in range(len(task))]
-    random.shuffle(order)
-    size = 0
-    with open(out, "w", encoding="utf-8") as file:
-        for task, at in order:
-            size += file.write(json.dumps(task[at], ensure_ascii=False) + "\n")
-    end = time.perf_counter()
-    rows = len(order)
-    print(f"{rows} rows, {size / 1e6:.0f} MB (characters)")
-    print(f"samples in {prepared - start:.2f} s, then {rows / (end - prepared):.0f} rows/s")
-    print(f"{rows / (end - start):.0f} rows/s in all")
+    return read(data, "inter"), items, ids
 
 
-main(*sys.argv[1:])
+def build(inputs: tuple[dict, dict, dict]) -> Callable[..., contestant.Answer]:
+    def write() -> contestant.Answer:
+        """Seconds of listing the samples, and of making the rows, which nobody keeps."""
+        random.seed(42)
+        start = time.perf_counter()
+        tasks = [kind(*inputs) for kind in (Sequential, Fusion, TextToItem, ItemToText)]
+        listed = time.perf_counter()
+        order = [(task, at) for task in tasks for at in range(len(task))]
+        random.shuffle(order)
+        with open(os.devnull, "w", encoding="utf-8") as file:
+            for task, at in order:
+                file.write(json.dumps(task[at], ensure_ascii=False) + "\n")
+        rows = {type(task).__name__: len(task) for task in tasks}
+        return {"rows": rows, "listing": listed - start, "making": time.perf_counter() - listed}
+
+    return write
+
+
+if __name__ == "__main__":
+    contestant.serve(prepare, build)

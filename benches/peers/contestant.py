@@ -1,0 +1,104 @@
+"""A program in a process of its own, asked by lines of JSON: its memory and threads are its own.
+
+The contestant calls `serve`; who races it makes a `Contestant`. All have prepared before they are
+timed, and are then asked in turn.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import resource
+import select
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+# torch for CUDA on a machine without it finds its libraries when they are called, so never.
+sys.setdlopenflags(os.RTLD_LAZY)
+
+Answer = dict[str, Any]
+HERE = pathlib.Path(__file__).resolve().parent
+# Freed memory is kept, where the pages of each large array would be asked for anew.
+MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1", "MALLOC_TOP_PAD_": "67108864"}
+
+
+class Refused(Exception):
+    """Why a contestant gave no answer, in a few words."""
+
+
+class Contestant:
+    """The process of `program`, a file beside this one; `built` is what its building took."""
+
+    def __init__(self, program: str, threads: int, build_limit: float = 600, **settings: Any):
+        self.errors = tempfile.TemporaryFile()
+        count = {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "MKL", "RAYON")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-B", HERE / program],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
+            env=os.environ | count | MALLOC,
+        )
+        self.built = self.ask(build_limit, threads=threads, **settings)
+
+    def ask(self, limit: float = 600, **question: Any) -> Answer:
+        """The answer; raises Refused if there is none after `limit` seconds."""
+        stdin, stdout = self.process.stdin, self.process.stdout
+        assert stdin and stdout
+        try:
+            stdin.write(json.dumps(question).encode() + b"\n")
+            stdin.flush()
+        except BrokenPipeError:
+            pass
+        if not select.select([stdout], [], [], limit)[0]:
+            self.close()
+            raise Refused(f"timeout after {limit:.0f} s")
+        line = stdout.readline()
+        if not line:
+            self.close()
+            raise Refused(f"fails: {self.last_words()}")
+        return json.loads(line)
+
+    def last_words(self) -> str:
+        self.errors.seek(0)
+        lines = self.errors.read().decode(errors="replace").strip().splitlines()
+        return lines[-1][:200] if lines else f"exit status {self.process.returncode}"
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+def serve(prepare: Callable[..., Any], build: Callable[[Any], Callable[..., Answer]]) -> None:
+    """Prepares, builds and answers until nobody asks any more.
+
+    `prepare(**settings)` makes the inputs, which are not counted, and `build(inputs)` what answers
+    questions. Told are the seconds of building, and with each answer the peak of the process in
+    megabytes, all of it and what it has grown by since before it was built.
+    """
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    tell = lambda answer: print(json.dumps(answer), file=answers, flush=True)
+
+    inputs = prepare(**json.loads(sys.stdin.readline()))
+    before = resident()
+    start = time.perf_counter()
+    answer = build(inputs)
+    tell({"seconds": time.perf_counter() - start, "megabytes": resident() - before})
+    for line in sys.stdin:
+        told = answer(**json.loads(line))
+        tell(told | {"grown": peak() - before, "peak": peak()})
+
+
+def resident() -> float:
+    """Megabytes."""
+    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
+def peak() -> float:
+    """Megabytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6

@@ -1,0 +1,100 @@
+"""What the Python layer costs: layer.py serves its measures, which `python_layer.py` asks."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import contestant
+
+import numpy
+import semid
+import torch
+from semid import hf
+from semid.torch import DeviceTrie
+
+import catalogue
+import decoders
+from catalogue import FIRSTS, LEVELS, REQUESTS, VOCABULARY
+from transition_matrix import Transitions
+
+BEAMS = 50
+ROWS = REQUESTS * BEAMS
+
+
+def median(of: Callable[[], Any], rounds: int = 15) -> float:
+    """Seconds of a call."""
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        of()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def prepare(items: int, threads: int) -> numpy.ndarray:
+    torch.set_num_threads(threads)
+    return catalogue.codes(items)
+
+
+def build(codes: numpy.ndarray) -> Callable[..., contestant.Answer]:
+    index = decoders.index(codes)
+    trie, tokens = semid.Trie(index), decoders.token_map(index)
+    paths = codes[:: len(codes) // ROWS][:ROWS]
+
+    def children() -> contestant.Answer:
+        """Microseconds of one call of `Trie.children`."""
+        cursor, calls = trie.find(paths[0, :2].tolist()), 20_000
+        seconds = median(lambda: [trie.children(cursor) for _ in range(calls)])
+        return {"microseconds": seconds / calls * 1e6}
+
+    def masks(path: str) -> contestant.Answer:
+        """Milliseconds of filling the masks of all rows, by level; the index is saved to `path`."""
+        index.save(path)
+        out = numpy.zeros((ROWS, -(-VOCABULARY // 32)), numpy.int32)
+        times = []
+        for level in range(1, LEVELS):
+            cursors = [trie.find(path) for path in paths[:, :level].tolist()]
+            times.append(1e3 * median(lambda: trie.fill_masks(tokens, cursors, out)))
+        return {"milliseconds": times}
+
+    def processor(level: int) -> contestant.Answer:
+        """The logits processor beside the addition of a mask that is ready; milliseconds."""
+        words = torch.zeros(ROWS, 8, dtype=torch.long)
+        spelled = torch.from_numpy(catalogue.tokens(paths)[:, :level])
+        sequences, scores = torch.cat([words, spelled], 1), torch.randn(ROWS, VOCABULARY)
+        process = hf.SemanticIdLogitsProcessor(trie, tokens, prompt_length=8)
+        mask = torch.where(process(sequences, scores).isfinite(), 0.0, -torch.inf)
+        ours, add = median(lambda: process(sequences, scores)), median(lambda: scores + mask)
+        return {"ours": 1e3 * ours, "theirs": 1e3 * add}
+
+    def step(level: int) -> contestant.Answer:
+        """A step of `semid.torch` beside one of a transition matrix; milliseconds."""
+        device, matrix = DeviceTrie(index, tokens), Transitions(codes)
+        nodes = [trie.find(path).node for path in paths[:, :level].tolist()]
+        state = torch.tensor(nodes).view(REQUESTS, BEAMS)
+        logits, scores = torch.randn(*state.shape, VOCABULARY), torch.randn(state.shape)
+
+        def theirs() -> torch.Tensor:
+            matrix.state = state + matrix.states[level]
+            return matrix.step(level, logits.log_softmax(-1), scores, BEAMS)[0]
+
+        ours = lambda: device.step(level, logits, state, scores, BEAMS).scores
+        torch.testing.assert_close(ours(), theirs())
+        return {"ours": 1e3 * median(ours), "theirs": 1e3 * median(theirs)}
+
+    def encode(model: str, embeddings: str) -> contestant.Answer:
+        """Seconds of encoding a catalogue, and of doing so and telling its items apart."""
+        encoder, x = semid.Encoder(model), numpy.load(embeddings)
+        keys = [str(row) for row in range(len(x))]
+        encoding = median(lambda: encoder.encode(x), rounds=5)
+        return {"encode": encoding, "assign": median(lambda: semid.assign(encoder, x, keys), rounds=5)}
+
+    measures = {"children": children, "masks": masks, "processor": processor, "step": step, "encode": encode}
+    return lambda measure, **settings: measures[measure](**settings)
+
+
+if __name__ == "__main__":
+    contestant.serve(prepare, build)
