@@ -4,7 +4,7 @@
 TORCH = settings=$$(scripts/libtorch.sh) && eval "$$settings"
 ALL = --release --workspace
 
-.PHONY: build demo titles test corpora python mistralrs report c bench lint doc imports fixtures fuzz
+.PHONY: build demo titles test corpora python mistralrs report c bench peers lint doc imports fixtures fuzz
 
 build:
 	@$(TORCH) && cargo build $(ALL) --all-targets
@@ -48,6 +48,11 @@ c: build
 
 bench:
 	@$(TORCH) && cargo bench --workspace
+
+# The race with what people use today, some twelve minutes: benches/PEERS.md. `make peers PEERS=--quick`
+# shows in two that it can be run.
+peers: build
+	@python3 -B benches/peers/run.py $(PEERS)
 
 lint:
 	@cargo fmt --all --check

@@ -23,8 +23,12 @@ sys.setdlopenflags(os.RTLD_LAZY)
 
 Answer = dict[str, Any]
 HERE = pathlib.Path(__file__).resolve().parent
-# Freed memory is kept, where the pages of each large array would be asked for anew.
-MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1", "MALLOC_TOP_PAD_": "67108864"}
+SETTINGS = {
+    # Freed memory is kept, where the pages of each large array would be asked for anew.
+    "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "-1", "MALLOC_TOP_PAD_": "67108864",
+    # Threads of OpenMP spin for microseconds: much longer, and a machine with other work crawls.
+    "GOMP_SPINCOUNT": "1000",
+}
 
 
 class Refused(Exception):
@@ -36,11 +40,12 @@ class Contestant:
 
     def __init__(self, program: str, threads: int, build_limit: float = 600, **settings: Any):
         self.errors = tempfile.TemporaryFile()
-        count = {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "MKL", "RAYON")}
+        libraries = ("OMP", "MKL", "OPENBLAS", "RAYON")
+        count = {f"{name}_NUM_THREADS": str(threads) for name in libraries}
         self.process = subprocess.Popen(
             [sys.executable, "-B", HERE / program],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
-            env=os.environ | count | MALLOC,
+            env=os.environ | count | SETTINGS,
         )
         self.built = self.ask(build_limit, threads=threads, **settings)
 

@@ -16,7 +16,7 @@ THREADS = 2
 WAYS = {
     "generate": "`generate` with a dict trie as `prefix_allowed_tokens_fn`",
     "full-vocab": "`semid.hf.generate_items`",
-    "level": 'the same, normalizer "level"',
+    "level": '`semid.hf.generate_items`, normalizer "level"',
     "prefill": "reading the prompts once, the least there is to do",
 }
 

@@ -12,11 +12,12 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from contestant import Answer, Contestant
+from contestant import Answer, Contestant, Refused
 
 import numpy
 
-THREADS = 2
+#: Threads, and the seconds that a rival may take.
+THREADS, LIMIT = 2, 300
 #: Name in `quantizers.py`, and in the tables.
 QUANTIZERS = {
     "faiss": "`faiss-cpu` ResidualQuantizer",
@@ -76,8 +77,11 @@ def rival(
 ) -> Answer:
     out, path = str(folder / quantizer), str(catalogue.embeddings)
     settings: dict[str, Any] = {"quantizer": quantizer, "embeddings": path, "epochs": epochs, "out": out}
-    with contextlib.closing(Contestant("quantizers.py", THREADS, **settings)) as racer:
-        told = racer.ask()
+    try:
+        with contextlib.closing(Contestant("quantizers.py", THREADS, **settings)) as racer:
+            told = racer.ask(limit=LIMIT)
+    except Refused as reason:
+        return {"refused": str(reason)}
     final = "repaired" if told["repaired"] else "native"
     native, checked = (check(semid, catalogue, f"{out}.{kind}.csv") for kind in ("native", final))
     row = {"seconds": told["seconds"], "peak": told["peak"], "shared_native": native["shared"]}

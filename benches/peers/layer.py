@@ -20,9 +20,6 @@ import decoders
 from catalogue import FIRSTS, LEVELS, REQUESTS, VOCABULARY
 from transition_matrix import Transitions
 
-BEAMS = 50
-ROWS = REQUESTS * BEAMS
-
 
 def median(of: Callable[[], Any], rounds: int = 15) -> float:
     """Seconds of a call."""
@@ -34,15 +31,16 @@ def median(of: Callable[[], Any], rounds: int = 15) -> float:
     return statistics.median(times)
 
 
-def prepare(items: int, threads: int) -> numpy.ndarray:
+def prepare(items: int, rows: int, threads: int) -> tuple[numpy.ndarray, int]:
     torch.set_num_threads(threads)
-    return catalogue.codes(items)
+    return catalogue.codes(items), rows
 
 
-def build(codes: numpy.ndarray) -> Callable[..., contestant.Answer]:
+def build(inputs: tuple[numpy.ndarray, int]) -> Callable[..., contestant.Answer]:
+    codes, rows = inputs
     index = decoders.index(codes)
     trie, tokens = semid.Trie(index), decoders.token_map(index)
-    paths = codes[:: len(codes) // ROWS][:ROWS]
+    paths, beams = codes[:: len(codes) // rows][:rows], rows // REQUESTS
 
     def children() -> contestant.Answer:
         """Microseconds of one call of `Trie.children`."""
@@ -53,7 +51,7 @@ def build(codes: numpy.ndarray) -> Callable[..., contestant.Answer]:
     def masks(path: str) -> contestant.Answer:
         """Milliseconds of filling the masks of all rows, by level; the index is saved to `path`."""
         index.save(path)
-        out = numpy.zeros((ROWS, -(-VOCABULARY // 32)), numpy.int32)
+        out = numpy.zeros((rows, -(-VOCABULARY // 32)), numpy.int32)
         times = []
         for level in range(1, LEVELS):
             cursors = [trie.find(path) for path in paths[:, :level].tolist()]
@@ -62,9 +60,9 @@ def build(codes: numpy.ndarray) -> Callable[..., contestant.Answer]:
 
     def processor(level: int) -> contestant.Answer:
         """The logits processor beside the addition of a mask that is ready; milliseconds."""
-        words = torch.zeros(ROWS, 8, dtype=torch.long)
+        words = torch.zeros(rows, 8, dtype=torch.long)
         spelled = torch.from_numpy(catalogue.tokens(paths)[:, :level])
-        sequences, scores = torch.cat([words, spelled], 1), torch.randn(ROWS, VOCABULARY)
+        sequences, scores = torch.cat([words, spelled], 1), torch.randn(rows, VOCABULARY)
         process = hf.SemanticIdLogitsProcessor(trie, tokens, prompt_length=8)
         mask = torch.where(process(sequences, scores).isfinite(), 0.0, -torch.inf)
         ours, add = median(lambda: process(sequences, scores)), median(lambda: scores + mask)
@@ -74,14 +72,14 @@ def build(codes: numpy.ndarray) -> Callable[..., contestant.Answer]:
         """A step of `semid.torch` beside one of a transition matrix; milliseconds."""
         device, matrix = DeviceTrie(index, tokens), Transitions(codes)
         nodes = [trie.find(path).node for path in paths[:, :level].tolist()]
-        state = torch.tensor(nodes).view(REQUESTS, BEAMS)
+        state = torch.tensor(nodes).view(REQUESTS, beams)
         logits, scores = torch.randn(*state.shape, VOCABULARY), torch.randn(state.shape)
 
         def theirs() -> torch.Tensor:
             matrix.state = state + matrix.states[level]
-            return matrix.step(level, logits.log_softmax(-1), scores, BEAMS)[0]
+            return matrix.step(level, logits.log_softmax(-1), scores, beams)[0]
 
-        ours = lambda: device.step(level, logits, state, scores, BEAMS).scores
+        ours = lambda: device.step(level, logits, state, scores, beams).scores
         torch.testing.assert_close(ours(), theirs())
         return {"ours": 1e3 * median(ours), "theirs": 1e3 * median(theirs)}
 

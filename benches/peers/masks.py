@@ -10,24 +10,24 @@ from collections.abc import Iterator
 from contestant import Answer, Contestant, Refused
 
 ENGINES = ["semid", "xgrammar", "llguidance", "outlines-core"]
-ROUNDS = 5
+#: Rounds of filling, and the seconds that a grammar may take to compile.
+ROUNDS, LIMIT = 5, 60
 
 
 def race(semid: pathlib.Path, quick: bool) -> Iterator[Answer]:
     """A row an engine and catalogue: milliseconds to fill the masks of all rows, microseconds to follow
     one beam to its next level; or why it refused."""
-    limit = 20 if quick else 60
     for items in [200] if quick else [1_000, 10_000, 100_000]:
         for engine in ENGINES:
             row = {"contestant": engine, "items": items}
             try:
-                yield row | run(engine, items, limit)
+                yield row | run(engine, items)
             except Refused as reason:
                 yield row | {"refused": str(reason)}
 
 
-def run(engine: str, items: int, limit: float) -> Answer:
-    racer = Contestant("grammars.py", threads=1, build_limit=limit, engine=engine, items=items)
+def run(engine: str, items: int) -> Answer:
+    racer = Contestant("grammars.py", threads=1, build_limit=LIMIT, engine=engine, items=items)
     with contextlib.closing(racer):
         rounds = [racer.ask() for _ in range(1 + ROUNDS)]
     return {

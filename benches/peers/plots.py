@@ -1,4 +1,4 @@
-"""results.json as figures: bars, shortest for the best, each with its figure."""
+"""results.json as figures: bars with their figures, the best first."""
 
 from __future__ import annotations
 
@@ -26,13 +26,17 @@ def bars(path: pathlib.Path, panels: dict[str, list[Bar]], log: bool = True) -> 
     options: dict[str, Any] = {"height_ratios": heights, "squeeze": False, "layout": "constrained"}
     figure, axes = pyplot.subplots(len(panels), 1, figsize=(7.5, sum(heights)), **options)
     for axis, (title, panel) in zip(axes[:, 0], panels.items(), strict=True):
+        panel = sorted(panel, key=lambda bar: bar[1])
         labels, lengths, written = zip(*[(name.replace("`", ""), *rest) for name, *rest in panel])
         colors = ["#0a7d6c" if "semid" in label else "#b8bec6" for label in labels]
         drawn = axis.barh(labels, lengths, color=colors)
         axis.bar_label(drawn, written, padding=3)
-        axis.set_xscale("log" if log else "linear")
-        axis.set_xlim(right=max(lengths) * (3 if log else 1.2))
-        axis.set_title(title, loc="left", fontsize=10)
+        if log:
+            axis.set_xscale("log")
+            axis.set_xlim(min(lengths) / 2, max(lengths) * 5)
+        else:
+            axis.set_xlim(0, max(lengths) * 1.2)
+        axis.set_title(f"{title} (logarithmic)" if log else title, loc="left", fontsize=10)
         axis.invert_yaxis()
         axis.spines[["top", "right", "bottom", "left"]].set_visible(False)
         axis.tick_params(left=False, bottom=False, labelbottom=False)
@@ -63,11 +67,12 @@ def decode(rows: list[Row], path: pathlib.Path) -> None:
 
 def masks(rows: list[Row], path: pathlib.Path) -> None:
     panels: dict[str, list[Bar]] = {}
-    for row in rows:
-        refused = row.get("refused", "").split(":")[0]
-        seconds = row.get("build_seconds", 1e-4)
-        bar = (row["contestant"], seconds, refused or f"{number(seconds)} s")
-        panels.setdefault(f"seconds to compile {row['items']:,} items", []).append(bar)
+    for items in dict.fromkeys(row["items"] for row in rows):
+        told = [row for row in rows if row["items"] == items]
+        refused = [f"; {row['contestant']} {row['refused'].split(':')[0]}" for row in told if "refused" in row]
+        compiled = [(row["contestant"], row["build_seconds"]) for row in told if "refused" not in row]
+        title = f"seconds to compile {items:,} items{''.join(refused)}"
+        panels[title] = [(name, seconds, f"{number(seconds)} s") for name, seconds in compiled]
     bars(path, panels)
 
 
@@ -76,7 +81,7 @@ def index(rows: list[Row], path: pathlib.Path) -> None:
         shared = row["shared"]
         return f"{number(row['seconds'])} s, " + (f"{shared:,} share an ID" if shared else "all IDs differ")
 
-    panel = [(row["contestant"], row["seconds"], written(row)) for row in rows]
+    panel = [(row["contestant"], row["seconds"], written(row)) for row in rows if "seconds" in row]
     bars(path, {f"seconds to the IDs of {rows[0]['items']:,} items": panel})
 
 

@@ -50,8 +50,10 @@ def by_vector_quantize(x: numpy.ndarray, epochs: int) -> Codes:
 
 
 def by_semantic_id(x: numpy.ndarray, epochs: int) -> Codes:
-    """RQKMeans, whose resolver adds a number to colliding IDs: a further code here."""
-    encoder = semantic_id.RQKMeans(n_levels=LEVELS, n_clusters=CODES, random_state=0)
+    """RQKMeans with one start of k-means, as the others have; its resolver adds a number to colliding
+    IDs, a further code here."""
+    options = {"n_init": 1, "random_state": 0}
+    encoder = semantic_id.RQKMeans(n_levels=LEVELS, n_clusters=CODES, **options)
     engine = semantic_id.SemanticIdEngine(encoder=encoder)
     engine.fit(x)
     native = encoder.encode(x)

@@ -137,6 +137,8 @@ def index(rows: list[Row]) -> Iterator[str]:
 
 
 def index_line(row: Row) -> list[str]:
+    if "refused" in row:
+        return [row["contestant"], row["refused"], *[""] * 7]
     after = "no repair" if row.get("unrepaired") else f"{row['shared']:,}"
     after += f" ({row['levels']} levels)" if row["levels"] != 4 else ""
     pair = lambda of, key: f"{number(of[key])} (shuffled {number(of['shuffled'])})" if of else ""
