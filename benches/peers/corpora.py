@@ -74,7 +74,8 @@ def catalogue(folder: pathlib.Path, quick: bool) -> str:
     data = os.environ.get("SEMID_DATA")
     if data and not quick:
         for kind in KINDS:
-            (folder / f"all.{kind}.json").symlink_to(pathlib.Path(data, "games", f"Games.{kind}.json"))
+            games = pathlib.Path(data, "games", f"Games.{kind}.json")
+            (folder / f"all.{kind}.json").symlink_to(games)
         return "Games"
     for kind, content in zip(KINDS, generated(*((300, 500) if quick else (10_000, 30_000)))):
         (folder / f"all.{kind}.json").write_text(json.dumps(content))
@@ -82,7 +83,7 @@ def catalogue(folder: pathlib.Path, quick: bool) -> str:
 
 
 def generated(items: int, users: int) -> tuple[dict, dict, dict]:
-    """Histories of 5 to 14 events, titles of 8 words and descriptions of 60, and codes at random."""
+    """Histories of 5 to 14 events, titles of 8 words, descriptions of 60, and codes at random."""
     chance = random.Random(0)
     word = lambda: "".join(chance.choices("aeilmnorst", k=6))
     words = lambda count: " ".join(word() for _ in range(count))

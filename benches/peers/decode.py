@@ -90,9 +90,8 @@ def heat(semid: pathlib.Path, items: int, threads: int, beams: list[int]) -> Ite
 
 def turns(racers: dict[str, Any], **question: Any) -> dict[str, Answer]:
     """All in turn, once to warm up and then `ROUNDS` times; the median."""
-    rounds = []
-    for _ in range(1 + ROUNDS):
-        rounds.append({name: racer.ask(question="turn", **question) for name, racer in racers.items()})
+    ask = lambda racer: racer.ask(question="turn", **question)
+    rounds = [{name: ask(racer) for name, racer in racers.items()} for _ in range(1 + ROUNDS)]
     return {
         name: last | {"step": statistics.median(told[name]["step"] for told in rounds[1:])}
         for name, last in rounds[-1].items()

@@ -31,7 +31,7 @@ TURN = 0.3
 
 
 class Dense(StepDecoder):
-    """A step of `generate` of transformers: a logits processor, then the best of all `M V` scores."""
+    """A step of `generate` of transformers: a logits processor, then the best of `M V` scores."""
 
     def __init__(self, processor: Callable[[int], transformers.LogitsProcessor]) -> None:
         self.processor = processor
@@ -51,14 +51,13 @@ class Dense(StepDecoder):
         return best, tokens, parents
 
 
-def callback(of: Callable[[numpy.ndarray, int], prefix_callbacks.Allowed], codes: numpy.ndarray) -> Dense:
-    allowed = of(catalogue.tokens(codes), 1)
+def callback(allowed: prefix_callbacks.Allowed) -> Dense:
     return Dense(lambda rows: transformers.PrefixConstrainedLogitsProcessor(allowed, rows))
 
 
 class FlashRec(StepDecoder):
-    """flashrec's own functions in its scheduler's order: the best tokens of each beam among those of the
-    level, and the best `M` of those of them that the trie allows. It takes `2 M` a beam, so that
+    """flashrec's own functions in its scheduler's order: the best tokens of each beam among those
+    of the level, and of these the best `M` that the trie allows. It takes `2 M` a beam, so that
     what a model thinks likely but no item has crowds out items; all of a level are exact."""
 
     def __init__(self, codes: numpy.ndarray, candidates: int | None = None) -> None:
@@ -147,8 +146,8 @@ def semid_processor(codes: numpy.ndarray) -> Dense:
 
 DECODERS: dict[str, Callable[[numpy.ndarray], Decoder]] = {
     "unconstrained": lambda codes: Dense(lambda rows: lambda input_ids, scores: scores),
-    "dict": lambda codes: callback(prefix_callbacks.dict_trie, codes),
-    "marisa": lambda codes: callback(prefix_callbacks.marisa, codes),
+    "dict": lambda codes: callback(prefix_callbacks.dict_trie(catalogue.tokens(codes), prompt=1)),
+    "marisa": lambda codes: callback(prefix_callbacks.marisa(catalogue.tokens(codes), prompt=1)),
     "static": Transitions,
     "flashrec": FlashRec,
     "flashrec-all": lambda codes: FlashRec(codes, CODES),

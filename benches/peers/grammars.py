@@ -141,7 +141,8 @@ class Outlines:
 
 
 def expression(node: Tree) -> str:
-    branches = [WORDS[token] + (expression(below) if below else "") for token, below in node.items()]
+    rest = lambda below: expression(below) if below else ""
+    branches = [WORDS[token] + rest(below) for token, below in node.items()]
     return branches[0] if len(branches) == 1 else f"(?:{'|'.join(branches)})"
 
 

@@ -1,7 +1,7 @@
 """`semid.hf.generate_items` beside `generate` of transformers with a trie callback.
 
-Each way runs in a process of its own, so that its peak is its own: that of the whole process, with the
-libraries and the model.
+Each way runs in a process of its own, so that its peak is its own: that of the whole process, with
+the libraries and the model.
 """
 
 from __future__ import annotations

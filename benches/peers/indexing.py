@@ -75,10 +75,13 @@ def race(semid: pathlib.Path, quick: bool) -> Iterator[Answer]:
 def rival(
     semid: pathlib.Path, catalogue: Catalogue, folder: pathlib.Path, quantizer: str, epochs: int
 ) -> Answer:
-    out, path = str(folder / quantizer), str(catalogue.embeddings)
-    settings: dict[str, Any] = {"quantizer": quantizer, "embeddings": path, "epochs": epochs, "out": out}
+    out = str(folder / quantizer)
+    racer = Contestant(
+        "quantizers.py", THREADS, quantizer=quantizer, embeddings=str(catalogue.embeddings),
+        epochs=epochs, out=out,
+    )
     try:
-        with contextlib.closing(Contestant("quantizers.py", THREADS, **settings)) as racer:
+        with contextlib.closing(racer):
             told = racer.ask(limit=LIMIT)
     except Refused as reason:
         return {"refused": str(reason)}

@@ -87,11 +87,14 @@ def build(inputs: tuple[numpy.ndarray, int]) -> Callable[..., contestant.Answer]
         """Seconds of encoding a catalogue, and of doing so and telling its items apart."""
         encoder, x = semid.Encoder(model), numpy.load(embeddings)
         keys = [str(row) for row in range(len(x))]
-        encoding = median(lambda: encoder.encode(x), rounds=5)
-        return {"encode": encoding, "assign": median(lambda: semid.assign(encoder, x, keys), rounds=5)}
+        return {
+            "encode": median(lambda: encoder.encode(x), rounds=5),
+            "assign": median(lambda: semid.assign(encoder, x, keys), rounds=5),
+        }
 
-    measures = {"children": children, "masks": masks, "processor": processor, "step": step, "encode": encode}
-    return lambda measure, **settings: measures[measure](**settings)
+    measures = (children, masks, processor, step, encode)
+    named: dict[str, Callable[..., contestant.Answer]] = {of.__name__: of for of in measures}
+    return lambda measure, **settings: named[measure](**settings)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ ROUNDS, LIMIT = 5, 60
 
 
 def race(semid: pathlib.Path, quick: bool) -> Iterator[Answer]:
-    """A row an engine and catalogue: milliseconds to fill the masks of all rows, microseconds to follow
-    one beam to its next level; or why it refused."""
+    """A row an engine and catalogue: milliseconds to fill the masks of all rows, microseconds to
+    follow one beam to its next level; or why it refused."""
     for items in [200] if quick else [1_000, 10_000, 100_000]:
         for engine in ENGINES:
             row = {"contestant": engine, "items": items}

@@ -55,40 +55,40 @@ def decode(rows: list[Row], path: pathlib.Path) -> None:
     def panel(key: str) -> list[Bar]:
         full = lambda name: name.replace("the same", "generate's step")
         timed = [row for row in rows if row[key] is not None]
-        return [
-            (full(row["contestant"]), row[key], f"{number(row[key])} ms, {number(row[key] / ours[key])}x")
-            for row in timed
-        ]
+        written = lambda value: f"{number(value)} ms, {number(value / ours[key])}x"
+        return [(full(row["contestant"]), row[key], written(row[key])) for row in timed]
 
-    titles = {"step": "whole step", "constraint": "without the log-softmax"}
-    panels = {f"{title}, {items:,} items, {beams} beams": panel(key) for key, title in titles.items()}
-    bars(path, panels)
+    setting = f"{items:,} items, {beams} beams"
+    whole, apart = panel("step"), panel("constraint")
+    bars(path, {f"whole step, {setting}": whole, f"without the log-softmax, {setting}": apart})
 
 
 def masks(rows: list[Row], path: pathlib.Path) -> None:
     panels: dict[str, list[Bar]] = {}
     for items in dict.fromkeys(row["items"] for row in rows):
-        told = [row for row in rows if row["items"] == items]
-        refused = [f"; {row['contestant']} {row['refused'].split(':')[0]}" for row in told if "refused" in row]
-        compiled = [(row["contestant"], row["build_seconds"]) for row in told if "refused" not in row]
-        title = f"seconds to compile {items:,} items{''.join(refused)}"
-        panels[title] = [(name, seconds, f"{number(seconds)} s") for name, seconds in compiled]
+        title, panel = f"seconds to compile {items:,} items", []
+        for row in (row for row in rows if row["items"] == items):
+            if "refused" in row:
+                title += f"; {row['contestant']}: {row['refused'].split(':')[0]}"
+            else:
+                seconds = row["build_seconds"]
+                panel.append((row["contestant"], seconds, f"{number(seconds)} s"))
+        panels[title] = panel
     bars(path, panels)
 
 
 def index(rows: list[Row], path: pathlib.Path) -> None:
     def written(row: Row) -> str:
-        shared = row["shared"]
-        return f"{number(row['seconds'])} s, " + (f"{shared:,} share an ID" if shared else "all IDs differ")
+        unique = f"{row['shared']:,} share an ID" if row["shared"] else "all IDs differ"
+        return f"{number(row['seconds'])} s, {unique}"
 
     panel = [(row["contestant"], row["seconds"], written(row)) for row in rows if "seconds" in row]
     bars(path, {f"seconds to the IDs of {rows[0]['items']:,} items": panel})
 
 
 def transformers(rows: list[Row], path: pathlib.Path) -> None:
-    panel = lambda key, unit: [
-        (row["contestant"].split(" as `")[0], row[key], f"{number(row[key])} {unit}") for row in rows
-    ]
+    short = lambda row: row["contestant"].split(" as `")[0]
+    panel = lambda key, unit: [(short(row), row[key], f"{number(row[key])} {unit}") for row in rows]
     bars(path, {"seconds": panel("seconds", "s"), "peak memory": panel("peak", "MB")}, log=False)
 
 

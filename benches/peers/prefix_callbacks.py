@@ -29,8 +29,8 @@ def dict_trie(tokens: numpy.ndarray, prompt: int) -> Allowed:
 
 
 def marisa(tokens: numpy.ndarray, prompt: int) -> Allowed:
-    """GENRE's way (De Cao et al., arXiv 2010.00904): a character a token, the completions of a prefix
-    listed; those of the empty one only once."""
+    """GENRE's way (De Cao et al., arXiv 2010.00904): a character a token, the completions of a
+    prefix listed; those of the empty one only once."""
     spell = lambda path: "".join(map(chr, path))
     trie = marisa_trie.Trie(map(spell, tokens.tolist()))
     first = numpy.unique(tokens[:, 0]).tolist()

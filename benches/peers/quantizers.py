@@ -1,4 +1,4 @@
-"""The quantizers that race with `semid train`: quantizers.py serves one, which `indexing.py` asks."""
+"""The quantizers beside `semid train`: quantizers.py serves one, which `indexing.py` asks."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ LEVELS, CODES, ITERATIONS = 4, 256, 25
 
 
 class Codes(NamedTuple):
-    #: `[N, L]`; None if the rival has no way to tell items apart.
+    """Codes of all items, `[N, L]`."""
+
     native: numpy.ndarray
+    #: None if the rival has no way to tell items apart.
     repaired: numpy.ndarray | None = None
 
 
@@ -50,8 +52,8 @@ def by_vector_quantize(x: numpy.ndarray, epochs: int) -> Codes:
 
 
 def by_semantic_id(x: numpy.ndarray, epochs: int) -> Codes:
-    """RQKMeans with one start of k-means, as the others have; its resolver adds a number to colliding
-    IDs, a further code here."""
+    """RQKMeans with one start of k-means, as the others have; its resolver adds a number to
+    colliding IDs, a further code here."""
     options = {"n_init": 1, "random_state": 0}
     encoder = semantic_id.RQKMeans(n_levels=LEVELS, n_clusters=CODES, **options)
     engine = semantic_id.SemanticIdEngine(encoder=encoder)

@@ -30,7 +30,8 @@ class RqVae(nn.Module):
         """The codebooks as k-means of the first batch's residuals."""
         residual = self.encoder(batch)
         for book in self.codebooks:
-            kmeans = sklearn.cluster.KMeans(len(book), max_iter=100, random_state=0).fit(residual.numpy())
+            kmeans = sklearn.cluster.KMeans(len(book), max_iter=100, random_state=0)
+            kmeans.fit(residual.numpy())
             book.copy_(torch.from_numpy(kmeans.cluster_centers_))
             residual = residual - book[torch.from_numpy(kmeans.labels_).long()]
 

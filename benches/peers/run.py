@@ -1,8 +1,8 @@
 """semid beside what people use today: python3 run.py [--quick] [PART ...]
 
-Builds the environment of requirements.txt and the wheel, runs the parts, all unless some are named, and
-writes PEERS.md, figures/ and peers/results.json into benches. With --quick all sizes are small
-and the files lie in target/peers: that shows that the race can be run, and its figures mean nothing.
+Builds the environment of requirements.txt and the wheel, runs the parts, all unless some are named,
+and writes PEERS.md, figures/ and peers/results.json into benches. With --quick all sizes are small
+and the files lie in target/peers: it shows that the race can be run, and its figures mean nothing.
 """
 
 import argparse

@@ -20,7 +20,7 @@ Found = tuple[list[list[tuple[int, ...]]], list[list[float]]]
 
 class Model(Protocol):
     def __call__(self, rows: int, prefixes: Prefixes) -> numpy.ndarray:
-        """Logits `[rows, V]`; rows of a request follow one another. Most models need no prefixes."""
+        """Logits `[rows, V]`; the rows of a request follow one another."""
 
 
 class Decoder(Protocol):
@@ -79,7 +79,8 @@ def brute_force(codes: numpy.ndarray, model: Model, requests: int, beams: int) -
                 for code in numpy.unique(below).tolist():
                     candidates.append((score + row[first + code], (*prefix, code)))
             best[request] = heapq.nlargest(beams, candidates)
-    return [[item for _, item in kept] for kept in best], [[score for score, _ in kept] for kept in best]
+    items = [[item for _, item in kept] for kept in best]
+    return items, [[score for score, _ in kept] for kept in best]
 
 
 def compare(found: Found, truth: Found) -> dict[str, Any]:

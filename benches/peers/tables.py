@@ -15,9 +15,9 @@ def markdown(results: Row) -> str:
         [
             "# semid beside its peers",
             "",
-            "Written by `make peers`; [peers/README.md](peers/README.md) says what is measured, and how.",
+            "Written by `make peers`; [peers/README.md](peers/README.md) says how all is measured.",
             f"{results['machine']}; {', '.join(results['versions'])}.",
-            *(["", "**Quick run: small sizes, figures without meaning.**"] if results["quick"] else []),
+            *(["", "**Small sizes: these figures mean nothing.**"] if results["quick"] else []),
             *(line for part in parts for line in ["", *PARTS[part](parts[part])]),
             "",
         ]
@@ -47,9 +47,9 @@ def decode(rows: list[Row]) -> Iterator[str]:
     yield ""
     some = rows[0]
     yield (
-        f"![time of a step](figures/decode.svg)\n\n{some['requests']} requests, 4 levels of 256 codes, a "
-        f"vocabulary of {some['vocabulary']:,}, f32; milliseconds a step, mean over the levels after the "
-        f"first. Ratios are to {OURS}."
+        f"![time of a step](figures/decode.svg)\n\n{some['requests']} requests, 4 levels of 256 "
+        f"codes, a vocabulary of {some['vocabulary']:,}, f32; milliseconds a step, mean over the "
+        f"levels after the first. Ratios are to {OURS}."
     )
     for items, threads in dict.fromkeys((row["items"], row["threads"]) for row in rows):
         heat = [row for row in rows if (row["items"], row["threads"]) == (items, threads)]
@@ -66,7 +66,8 @@ def heat_table(rows: list[Row], apart: bool) -> list[str]:
         header += ["without the log-softmax", "ratio", "items found"] if apart else []
     for name in dict.fromkeys(row["contestant"] for row in rows):
         last = cells[name, beams[-1]]
-        line = [name, number(last["build_seconds"]), number(last["grown"] or last["build_megabytes"])]
+        grown = last["grown"] or last["build_megabytes"]
+        line = [name, number(last["build_seconds"]), number(grown)]
         for count in beams:
             row, ours = cells[name, count], cells[OURS, count]
             line += [number(row["step"]), ratio(row["step"], ours["step"])]
@@ -87,11 +88,12 @@ def masks(rows: list[Row]) -> Iterator[str]:
     yield "## Masks for servers"
     yield ""
     yield (
-        "![seconds to compile](figures/masks.svg)\n\nMasks of 160 rows over 33,024 tokens, one thread, "
-        "mean over the levels after the first."
+        "![seconds to compile](figures/masks.svg)\n\nMasks of 160 rows over 33,024 tokens, one "
+        "thread, mean over the levels after the first."
     )
     yield ""
-    header = ["items", "", "compiled, s", "memory, MB", "masks, ms", "to the next level, us a beam", "masks"]
+    header = ["items", "", "compiled, s", "memory, MB"]
+    header += ["masks, ms", "to the next level, us a beam", "masks"]
     lines = []
     for row in rows:
         begin = [f"{row['items']:,}", row["contestant"]]
@@ -124,9 +126,9 @@ def index(rows: list[Row]) -> Iterator[str]:
     yield ""
     some = rows[0]
     yield (
-        f"![seconds to all IDs](figures/index.svg)\n\n{some['catalogue']}, {some['items']:,} items, 4 levels "
-        "of 256 codes, two threads. Shared: items less distinct IDs, before and after the tool's own repair."
-        " The other measures are those of `semid check`, of the IDs after it."
+        f"![seconds to all IDs](figures/index.svg)\n\n{some['catalogue']}, {some['items']:,} "
+        "items, 4 levels of 256 codes, two threads. Shared: items less distinct IDs, before and after "
+        "the tool's own repair. The other measures are those of `semid check`, of the IDs after it."
     )
     yield ""
     header = [
@@ -143,8 +145,8 @@ def index_line(row: Row) -> list[str]:
     after += f" ({row['levels']} levels)" if row["levels"] != 4 else ""
     pair = lambda of, key: f"{number(of[key])} (shuffled {number(of['shuffled'])})" if of else ""
     return [
-        row["contestant"], number(row["seconds"]), number(row["peak"]), f"{row['shared_native']:,}", after,
-        number(row["error"]), number(row["perplexity"]), pair(row["recall"], "value"),
+        row["contestant"], number(row["seconds"]), number(row["peak"]), f"{row['shared_native']:,}",
+        after, number(row["error"]), number(row["perplexity"]), pair(row["recall"], "value"),
         pair(row["gain"], "bits"),
     ]
 
@@ -173,8 +175,9 @@ def transformers(rows: list[Row]) -> Iterator[str]:
     some, ours = rows[0], rows[1]
     yield (
         f"![seconds and megabytes](figures/transformers.svg)\n\nA Llama of SmolLM2-135M's shape "
-        f"({some['layers']} layers) with random weights, {some['prompts']} prompts of {some['length']} "
-        f"tokens, {some['beams']} beams, 10 results, {some['items']:,} items, two threads."
+        f"({some['layers']} layers) with random weights, {some['prompts']} prompts of "
+        f"{some['length']} tokens, {some['beams']} beams, 10 results, {some['items']:,} items, two "
+        "threads."
     )
     yield ""
     yield from table(
@@ -188,7 +191,8 @@ def transformers(rows: list[Row]) -> Iterator[str]:
         ),
     )
     same = "the same" if ours["exact"] else "**not the same**"
-    yield f"\nItems are {same} as those of `generate`, scores within {ours['score_difference']:.0e}."
+    within = f"{ours['score_difference']:.0e}"
+    yield f"\nThe items are {same} as those of `generate`, scores within {within}."
 
 
 PARTS: dict[str, Callable[[list[Row]], Iterator[str]]] = {

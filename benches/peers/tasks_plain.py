@@ -1,6 +1,6 @@
-"""A plain Python generator of corpora, which `corpora.py` asks: one epoch of the sequential, fusion and
-item-text families on one core, in the style of a `Dataset.__getitem__` that draws a template and
-formats it, a JSON object a row.
+"""A plain Python generator of corpora, which `corpora.py` asks: one epoch of the sequential, fusion
+and item-text families on one core, in the style of a `Dataset.__getitem__` that draws a template
+and formats it, a JSON object a row.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class Sequential:
                 self.samples.append(self.sample(user, history, events[target], items, ids))
 
     def sample(self, user: str, history: list, target: int, items: dict, ids: dict) -> dict:
-        return {"user": user, "history": ", ".join(ids[item] for item in history), "item": ids[target]}
+        history = ", ".join(ids[item] for item in history)
+        return {"user": user, "history": history, "item": ids[target]}
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -1,5 +1,5 @@
-"""The method of STATIC (arXiv 2602.22647), written from its description: the trie as a sparse matrix
-of transitions, in compressed sparse rows, and a step by operations on whole tensors."""
+"""The method of STATIC (arXiv 2602.22647), written from its description: the trie as a sparse
+matrix of transitions, in compressed sparse rows, and a step by operations on whole tensors."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from search import StepDecoder
 
 
 class Transitions(StepDecoder):
-    """The rows of a level are read as wide as the widest of them. States are numbered level by level,
-    so that an edge leads to the state after its own number, which need not be stored."""
+    """The rows of a level are read as wide as the widest of them. States are numbered level by
+    level, so that an edge leads to the state after its own number, which need not be stored."""
 
     def __init__(self, codes: numpy.ndarray) -> None:
         packed = numpy.sort(codes.astype(numpy.int64) @ (1 << 8 * numpy.arange(LEVELS)[::-1]))
