@@ -6,10 +6,11 @@ timed, and are then asked in turn.
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import json
 import os
 import pathlib
-import resource
 import select
 import subprocess
 import sys
@@ -82,28 +83,33 @@ def serve(prepare: Callable[..., Any], build: Callable[[Any], Callable[..., Answ
 
     `prepare(**settings)` makes the inputs, which are not counted, and `build(inputs)` what answers
     questions. Told are the seconds of building, and with each answer the peak of the process in
-    megabytes, all of it and what it has grown by since before it was built.
+    megabytes, all of it and what it has grown by, both since before it was built.
     """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     tell = lambda answer: print(json.dumps(answer), file=answers, flush=True)
 
     inputs = prepare(**json.loads(sys.stdin.readline()))
-    before = resident()
+    forget_peak()
+    before = megabytes("VmRSS")
     start = time.perf_counter()
     answer = build(inputs)
-    tell({"seconds": time.perf_counter() - start, "megabytes": resident() - before})
+    tell({"seconds": time.perf_counter() - start})
     for line in sys.stdin:
         told = answer(**json.loads(line))
-        tell(told | {"grown": peak() - before, "peak": peak()})
+        peak = megabytes("VmHWM")
+        tell(told | {"peak": peak, "grown": peak - before})
 
 
-def resident() -> float:
-    """Megabytes."""
-    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 1e6
+def forget_peak() -> None:
+    """Memory that was freed goes back to the system, and the peak begins anew (proc(5))."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    pathlib.Path("/proc/self/clear_refs").write_text("5")
 
 
-def peak() -> float:
-    """Megabytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+def megabytes(name: str) -> float:
+    """Of this process: `VmRSS` now, `VmHWM` at its peak."""
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    (kibibytes,) = [line.split()[1] for line in lines if line.startswith(f"{name}:")]
+    return int(kibibytes) * 1024 / 1e6

@@ -51,9 +51,9 @@ def told(answer: Answer) -> Answer:
 
 def build(semid: pathlib.Path, recipe: pathlib.Path, threads: int) -> Answer:
     """Both count from the inputs that were read to the last row."""
-    command = [semid, "tasks", "build", recipe, "--dry-run", "--json", "--quiet"]
-    out = subprocess.run([*command, "--threads", str(threads)], check=True, stdout=subprocess.PIPE)
-    report = json.loads(out.stdout)
+    command = [str(semid), "tasks", "build", str(recipe), "--dry-run", "--json", "--quiet"]
+    command += ["--threads", str(threads)]
+    report = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     speed = sum(report["rows"].values()) / (report["seconds"] - report["seconds_reading"])
     return {"rows": report["rows"], "rows_a_second": speed, "peak": report["peak_rss"] / 1e6}
 
@@ -61,7 +61,7 @@ def build(semid: pathlib.Path, recipe: pathlib.Path, threads: int) -> Answer:
 def write_recipe(semid: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
     index = folder / "index.safetensors"
     convert = [semid, "import", folder / "all.index.json", "--out", index, "--quiet"]
-    subprocess.run(convert, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(list(map(str, convert)), check=True, stdout=subprocess.DEVNULL)
     recipe = folder / "recipe.toml"
     inputs = ["[inputs]", 'items = "all.item.json"', 'interactions = "all.inter.json"']
     tasks = [f'[[tasks]]\ntask = "{task}"' for task in TASKS.values()]

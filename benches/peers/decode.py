@@ -27,7 +27,7 @@ DECODERS = {
 }
 RUST = "`semid`, in Rust"
 #: These find the normalizer together with the rest.
-UNDIVIDED = {"torch"}
+UNDIVIDED = {DECODERS["torch"]}
 ROUNDS = 3
 
 
@@ -46,8 +46,8 @@ class Rust:
         report = json.loads(out)
         steps = report["step_seconds"]["constraint" if normalized else "full_vocab"]
         self.built = {"seconds": report["build_seconds"]}
-        self.built["megabytes"] = report["bytes_per_item"] * report["items"] / 1e6
-        return {"step": 1e3 * statistics.mean(steps[1:])}
+        tree = report["bytes_per_item"] * report["items"] / 1e6
+        return {"step": 1e3 * statistics.mean(steps[1:]), "grown": tree}
 
     def close(self) -> None:
         pass
@@ -69,23 +69,25 @@ def heat(semid: pathlib.Path, items: int, threads: int, beams: list[int]) -> Ite
         for decoder, name in DECODERS.items():
             racer = Contestant("decoders.py", threads, decoder=decoder, items=items)
             racers[name] = stack.enter_context(contextlib.closing(racer))
-        for count in beams:
-            whole = turns(racers, beams=count, normalized=False)
-            apart = {}
-            if threads == 1:
-                undivided = {DECODERS[name] for name in UNDIVIDED}
-                divided = {name: racer for name, racer in racers.items() if name not in undivided}
-                apart = turns(divided, beams=count, normalized=True)
-            for name, racer in racers.items():
-                yield {
-                    "contestant": name, "items": items, "beams": count, "threads": threads,
-                    "requests": catalogue.REQUESTS, "vocabulary": catalogue.VOCABULARY,
-                    "build_seconds": racer.built["seconds"],
-                    "build_megabytes": racer.built["megabytes"],
-                    "step": whole[name]["step"], "grown": whole[name].get("grown"),
-                    "constraint": apart.get(name, {}).get("step"),
-                    **checked(racer, count, threads),
-                }
+        rows = [row for count in beams for row in timed(racers, count, threads)]
+        # Last, as it takes memory of its own; and threads change nothing.
+        for row in rows:
+            check = checked(racers[row["contestant"]], row["beams"]) if threads == 1 else {}
+            yield {"items": items, "vocabulary": catalogue.VOCABULARY} | row | check
+
+
+def timed(racers: dict[str, Any], beams: int, threads: int) -> Iterator[Answer]:
+    whole = turns(racers, beams=beams, normalized=False)
+    apart = {}
+    if threads == 1:
+        divided = {name: racer for name, racer in racers.items() if name not in UNDIVIDED}
+        apart = turns(divided, beams=beams, normalized=True)
+    for name, racer in racers.items():
+        yield {
+            "contestant": name, "requests": catalogue.REQUESTS, "beams": beams, "threads": threads,
+            "build_seconds": racer.built["seconds"], "grown": whole[name]["grown"],
+            "step": whole[name]["step"], "constraint": apart.get(name, {}).get("step"),
+        }
 
 
 def turns(racers: dict[str, Any], **question: Any) -> dict[str, Answer]:
@@ -98,9 +100,6 @@ def turns(racers: dict[str, Any], **question: Any) -> dict[str, Answer]:
     }
 
 
-def checked(racer: Any, beams: int, threads: int) -> Answer:
-    """Threads change nothing, so one check is enough."""
-    if threads > 1:
-        return {}
+def checked(racer: Any, beams: int) -> Answer:
     told = racer.ask(question="check", beams=beams)
     return {key: told[key] for key in ("found", "exact") if key in told}

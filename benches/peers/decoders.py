@@ -33,7 +33,7 @@ TURN = 0.3
 class Dense(StepDecoder):
     """A step of `generate` of transformers: a logits processor, then the best of `M V` scores."""
 
-    def __init__(self, processor: Callable[[int], transformers.LogitsProcessor]) -> None:
+    def __init__(self, processor: Callable[[int], Callable[..., torch.Tensor]]) -> None:
         self.processor = processor
 
     def begin(self, requests: int, beams: int) -> None:
@@ -172,9 +172,10 @@ def build(inputs: tuple[str, numpy.ndarray, numpy.ndarray]) -> Callable[..., con
         return search.compare(found, search.brute_force(codes, model, CHECKED, beams))
 
     def turn(beams: int, normalized: bool) -> contestant.Answer:
-        steps, end = [], time.perf_counter() + TURN
-        while not steps or time.perf_counter() < end:
-            once = lambda model: decoder.search(model, REQUESTS, beams, normalized)
+        once = lambda model: decoder.search(model, REQUESTS, beams, normalized)
+        end = time.perf_counter() + TURN
+        steps = [stopwatch.step(once)]
+        while time.perf_counter() < end:
             steps.append(stopwatch.step(once))
         return {"step": statistics.median(steps)}
 

@@ -40,11 +40,17 @@ def build(inputs: tuple[numpy.ndarray, int]) -> Callable[..., contestant.Answer]
     codes, rows = inputs
     index = decoders.index(codes)
     trie, tokens = semid.Trie(index), decoders.token_map(index)
+
     paths, beams = codes[:: len(codes) // rows][:rows], rows // REQUESTS
+
+    def find(prefix: numpy.ndarray) -> semid.Cursor:
+        cursor = trie.find(prefix.tolist())
+        assert cursor is not None
+        return cursor
 
     def children() -> contestant.Answer:
         """Microseconds of one call of `Trie.children`."""
-        cursor, calls = trie.find(paths[0, :2].tolist()), 20_000
+        cursor, calls = find(paths[0, :2]), 20_000
         seconds = median(lambda: [trie.children(cursor) for _ in range(calls)])
         return {"microseconds": seconds / calls * 1e6}
 
@@ -54,7 +60,7 @@ def build(inputs: tuple[numpy.ndarray, int]) -> Callable[..., contestant.Answer]
         out = numpy.zeros((rows, -(-VOCABULARY // 32)), numpy.int32)
         times = []
         for level in range(1, LEVELS):
-            cursors = [trie.find(path) for path in paths[:, :level].tolist()]
+            cursors = list(map(find, paths[:, :level]))
             times.append(1e3 * median(lambda: trie.fill_masks(tokens, cursors, out)))
         return {"milliseconds": times}
 
@@ -71,7 +77,7 @@ def build(inputs: tuple[numpy.ndarray, int]) -> Callable[..., contestant.Answer]
     def step(level: int) -> contestant.Answer:
         """A step of `semid.torch` beside one of a transition matrix; milliseconds."""
         device, matrix = DeviceTrie(index, tokens), Transitions(codes)
-        nodes = [trie.find(path).node for path in paths[:, :level].tolist()]
+        nodes = [find(path).node for path in paths[:, :level]]
         state = torch.tensor(nodes).view(REQUESTS, beams)
         logits, scores = torch.randn(*state.shape, VOCABULARY), torch.randn(state.shape)
 

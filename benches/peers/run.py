@@ -62,26 +62,25 @@ def main() -> None:
 
 
 def race(parts: list[str], semid: pathlib.Path, quick: bool, out: pathlib.Path) -> None:
-    """Runs parts; what is written keeps the last results of the others."""
+    """Runs parts, and writes what is known after each; the last results of others are kept."""
     file = out / "peers" / "results.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    results = json.loads(file.read_text()) if file.exists() else {"parts": {}}
-    done = results["parts"]
+    done = json.loads(file.read_text())["parts"] if file.exists() else {}
     for part in parts:
-        start = time.perf_counter()
-        done[part] = []
+        start, rows = time.perf_counter(), []
         for row in PARTS[part](semid, quick):
-            done[part].append(row)
+            rows.append(row)
             say(part, row)
         say(part, f"{time.perf_counter() - start:.0f} s")
-    results = {
-        "machine": machine(), "quick": quick,
-        "versions": [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES],
-        "parts": {part: done[part] for part in PARTS if part in done},
-    }
-    file.write_text(json.dumps(results, indent=1) + "\n")
-    (out / "PEERS.md").write_text(tables.markdown(results))
-    plots.draw(results, out / "figures")
+        done[part] = rows
+        results = {
+            "machine": machine(), "quick": quick,
+            "versions": [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES],
+            "parts": {part: done[part] for part in PARTS if part in done},
+        }
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(results, indent=1) + "\n")
+        (out / "PEERS.md").write_text(tables.markdown(results))
+        plots.draw(results, out / "figures")
     say("peers", f"{out / 'PEERS.md'} is written")
 
 

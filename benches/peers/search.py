@@ -32,7 +32,8 @@ class Stopwatch:
     """Gives ready logits, and notes the time between its calls: that of a step."""
 
     def __init__(self, logits: numpy.ndarray) -> None:
-        self.logits, self.at = logits, 0
+        self.logits, self.at, self.left = logits, 0, 0.0
+        self.times: list[float] = []
 
     def __call__(self, rows: int, prefixes: Prefixes) -> numpy.ndarray:
         self.times.append(time.perf_counter() - self.left)
@@ -45,7 +46,7 @@ class Stopwatch:
 
     def step(self, search: Callable[[Stopwatch], Any]) -> float:
         """Milliseconds a step, the mean over the levels after the first."""
-        self.times, self.left = [], 0.0
+        self.times = []
         search(self)
         self.times.append(time.perf_counter() - self.left)
         return 1e3 * statistics.mean(self.times[2:])
@@ -106,7 +107,8 @@ class StepDecoder:
         raise NotImplementedError
 
     def search(self, model: Model, requests: int, beams: int, normalized: bool) -> Found:
-        scores, steps = torch.zeros(requests, 1), []
+        scores = torch.zeros(requests, 1)
+        steps: list[list[torch.Tensor]] = []
         codes = lambda: spelled(requests, steps)
         self.begin(requests, beams)
         for level in range(LEVELS):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 Row = dict[str, Any]
-OURS, RUST = "`semid.BeamSearch`", "`semid`, in Rust"
+OURS = "`semid.BeamSearch`"
 
 
 def markdown(results: Row) -> str:
@@ -66,8 +66,7 @@ def heat_table(rows: list[Row], apart: bool) -> list[str]:
         header += ["without the log-softmax", "ratio", "items found"] if apart else []
     for name in dict.fromkeys(row["contestant"] for row in rows):
         last = cells[name, beams[-1]]
-        grown = last["grown"] or last["build_megabytes"]
-        line = [name, number(last["build_seconds"]), number(grown)]
+        line = [name, number(last["build_seconds"]), number(last["grown"])]
         for count in beams:
             row, ours = cells[name, count], cells[OURS, count]
             line += [number(row["step"]), ratio(row["step"], ours["step"])]
@@ -127,8 +126,8 @@ def index(rows: list[Row]) -> Iterator[str]:
     some = rows[0]
     yield (
         f"![seconds to all IDs](figures/index.svg)\n\n{some['catalogue']}, {some['items']:,} "
-        "items, 4 levels of 256 codes, two threads. Shared: items less distinct IDs, before and after "
-        "the tool's own repair. The other measures are those of `semid check`, of the IDs after it."
+        "items, 4 levels of 256 codes, two threads. Shared: items less distinct IDs, before and "
+        "after the tool's own repair. The other measures are those of `semid check`, after it."
     )
     yield ""
     header = [

@@ -56,8 +56,8 @@ class Sequential:
                 self.samples.append(self.sample(user, history, events[target], items, ids))
 
     def sample(self, user: str, history: list, target: int, items: dict, ids: dict) -> dict:
-        history = ", ".join(ids[item] for item in history)
-        return {"user": user, "history": history, "item": ids[target]}
+        before = ", ".join(ids[item] for item in history)
+        return {"user": user, "history": before, "item": ids[target]}
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (rows, vocabulary): (usize, usize) = (rows.parse()?, vocabulary.parse()?);
 
     let trie = ItemTrie::new(ItemIndex::open(std::fs::read(path)?)?);
+    let index = trie.index().expect("the trie was made of it");
     let sizes = trie.space().sizes().to_vec();
     let mut first = vocabulary as u32 - sizes.iter().sum::<u32>();
     let firsts = sizes.iter().map(|size| {
@@ -32,9 +33,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut times = Vec::new();
     for level in 1..trie.levels() {
         let mut cursors = Vec::new();
-        for item in trie.index().rows().step_by(trie.items() / rows).take(rows) {
-            let id = trie.index().semantic_id(item)?;
-            cursors.extend(trie.find(&id.codes()[..level])?);
+        for item in index.rows().step_by(trie.items() / rows).take(rows) {
+            cursors.extend(trie.find(&index.semantic_id(item)?[..level])?);
         }
         let mask = || TokenMask::new(&trie, &tokens);
         let mut words = vec![0; cursors.len() * mask()?.words()];
