@@ -82,30 +82,32 @@ def serve(prepare: Callable[..., Any], build: Callable[[Any], Callable[..., Answ
     """Prepares, builds and answers until nobody asks any more.
 
     `prepare(**settings)` makes the inputs, which are not counted, and `build(inputs)` what answers
-    questions. Told are the seconds of building, and with each answer the peak of the process in
-    megabytes, all of it and what it has grown by, both since before it was built.
+    questions. Told are the seconds of building and the megabytes that it holds, and with each answer
+    the peak of the process since before it was built: all of it, and what it has grown by.
     """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     tell = lambda answer: print(json.dumps(answer), file=answers, flush=True)
 
     inputs = prepare(**json.loads(sys.stdin.readline()))
-    forget_peak()
+    free_unused()
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # The peak begins anew, proc(5).
     before = megabytes("VmRSS")
     start = time.perf_counter()
     answer = build(inputs)
-    tell({"seconds": time.perf_counter() - start})
+    seconds = time.perf_counter() - start
+    free_unused()
+    tell({"seconds": seconds, "held": megabytes("VmRSS") - before})
     for line in sys.stdin:
         told = answer(**json.loads(line))
         peak = megabytes("VmHWM")
         tell(told | {"peak": peak, "grown": peak - before})
 
 
-def forget_peak() -> None:
-    """Memory that was freed goes back to the system, and the peak begins anew (proc(5))."""
+def free_unused() -> None:
+    """Gives memory that was freed back to the system."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
-    pathlib.Path("/proc/self/clear_refs").write_text("5")
 
 
 def megabytes(name: str) -> float:

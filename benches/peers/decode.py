@@ -45,9 +45,9 @@ class Rust:
         out = subprocess.run(list(map(str, command)), capture_output=True, check=True).stdout
         report = json.loads(out)
         steps = report["step_seconds"]["constraint" if normalized else "full_vocab"]
-        self.built = {"seconds": report["build_seconds"]}
         tree = report["bytes_per_item"] * report["items"] / 1e6
-        return {"step": 1e3 * statistics.mean(steps[1:]), "grown": tree}
+        self.built = {"seconds": report["build_seconds"], "held": tree}
+        return {"step": 1e3 * statistics.mean(steps[1:])}
 
     def close(self) -> None:
         pass
@@ -85,8 +85,9 @@ def timed(racers: dict[str, Any], beams: int, threads: int) -> Iterator[Answer]:
     for name, racer in racers.items():
         yield {
             "contestant": name, "requests": catalogue.REQUESTS, "beams": beams, "threads": threads,
-            "build_seconds": racer.built["seconds"], "grown": whole[name]["grown"],
-            "step": whole[name]["step"], "constraint": apart.get(name, {}).get("step"),
+            "build_seconds": racer.built["seconds"], "held": racer.built["held"],
+            "grown": whole[name].get("grown"), "step": whole[name]["step"],
+            "constraint": apart.get(name, {}).get("step"),
         }
 
 

@@ -102,7 +102,9 @@ class Semid:
         self.trie = semid.Trie(index(codes))
         self.tokens = token_map(self.trie.index)
 
-    def search(self, model: Model, requests: int, beams: int, normalized: bool) -> Found:
+    def search(
+        self, model: Model, requests: int, beams: int, normalized: bool
+    ) -> Callable[[], Found]:
         beam_search = semid.BeamSearch(self.trie, self.tokens, k=beams, beams=beams)
         sums = numpy.zeros(requests * beams, numpy.float32)
 
@@ -111,11 +113,13 @@ class Semid:
             return (logits, sums[: len(step)]) if normalized else logits
 
         outcomes = beam_search.run(scorer, [None] * requests)
-        hits = [outcome.hits for outcome in outcomes]
-        return (
-            [[tuple(hit.codes) for hit in of] for of in hits],
-            [[hit.score for hit in of] for of in hits],
-        )
+
+        def found() -> Found:
+            hits = [outcome.hits for outcome in outcomes]
+            items = [[tuple(hit.codes) for hit in of] for of in hits]
+            return items, [[hit.score for hit in of] for of in hits]
+
+        return found
 
 
 class SemidTorch(StepDecoder):
@@ -169,7 +173,7 @@ def build(inputs: tuple[str, numpy.ndarray, numpy.ndarray]) -> Callable[..., con
     def check(beams: int) -> contestant.Answer:
         model = search.Lookup(logits, CHECKED)
         found = decoder.search(model, CHECKED, beams, normalized=False)
-        return search.compare(found, search.brute_force(codes, model, CHECKED, beams))
+        return search.compare(found(), search.brute_force(codes, model, CHECKED, beams))
 
     def turn(beams: int, normalized: bool) -> contestant.Answer:
         once = lambda model: decoder.search(model, REQUESTS, beams, normalized)

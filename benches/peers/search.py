@@ -24,8 +24,11 @@ class Model(Protocol):
 
 
 class Decoder(Protocol):
-    def search(self, model: Model, requests: int, beams: int, normalized: bool) -> Found:
-        """Asks the model once a level. Its logits may be `normalized`: log-probabilities."""
+    def search(
+        self, model: Model, requests: int, beams: int, normalized: bool
+    ) -> Callable[[], Found]:
+        """Asks the model once a level. Its logits may be `normalized`: log-probabilities. What was
+        found is spelled when it is asked for, which is not timed."""
 
 
 class Stopwatch:
@@ -106,7 +109,9 @@ class StepDecoder:
         `[B, m, V]` and scores `[B, m]`."""
         raise NotImplementedError
 
-    def search(self, model: Model, requests: int, beams: int, normalized: bool) -> Found:
+    def search(
+        self, model: Model, requests: int, beams: int, normalized: bool
+    ) -> Callable[[], Found]:
         scores = torch.zeros(requests, 1)
         steps: list[list[torch.Tensor]] = []
         codes = lambda: spelled(requests, steps)
@@ -116,7 +121,7 @@ class StepDecoder:
             log_softmax = logits if normalized else logits.log_softmax(-1)
             scores, *step = self.step(level, log_softmax.view(*scores.shape, -1), scores, beams)
             steps.append(step)
-        return [list(map(tuple, items)) for items in codes().tolist()], scores.tolist()
+        return lambda: ([list(map(tuple, items)) for items in codes().tolist()], scores.tolist())
 
 
 def spelled(requests: int, steps: list[list[torch.Tensor]]) -> torch.Tensor:

@@ -60,13 +60,13 @@ def decode(rows: list[Row]) -> Iterator[str]:
 def heat_table(rows: list[Row], apart: bool) -> list[str]:
     beams = list(dict.fromkeys(row["beams"] for row in rows))
     cells = {(row["contestant"], row["beams"]): row for row in rows}
-    header, lines = ["", "built, s", "memory, MB"], []
+    header, lines = ["", "built, s", "index, MB", "peak, MB"], []
     for count in beams:
         header += [f"{count} beams", "ratio"]
         header += ["without the log-softmax", "ratio", "items found"] if apart else []
     for name in dict.fromkeys(row["contestant"] for row in rows):
         last = cells[name, beams[-1]]
-        line = [name, number(last["build_seconds"]), number(last["grown"])]
+        line = [name, *(number(last[key]) for key in ("build_seconds", "held", "grown"))]
         for count in beams:
             row, ours = cells[name, count], cells[OURS, count]
             line += [number(row["step"]), ratio(row["step"], ours["step"])]
