@@ -70,8 +70,9 @@ class Contestant:
 
     def last_words(self) -> str:
         self.errors.seek(0)
-        lines = self.errors.read().decode(errors="replace").strip().splitlines()
-        return lines[-1][:200] if lines else f"exit status {self.process.returncode}"
+        lines = self.errors.read().decode(errors="replace").splitlines()
+        errors = [line for line in lines if "Error: " in line]
+        return errors[-1][:200] if errors else f"exit status {self.process.returncode}"
 
     def close(self) -> None:
         self.process.kill()
@@ -82,8 +83,8 @@ def serve(prepare: Callable[..., Any], build: Callable[[Any], Callable[..., Answ
     """Prepares, builds and answers until nobody asks any more.
 
     `prepare(**settings)` makes the inputs, which are not counted, and `build(inputs)` what answers
-    questions. Told are the seconds of building and the megabytes that it holds, and with each answer
-    the peak of the process since before it was built: all of it, and what it has grown by.
+    questions. Told are the seconds of building and the megabytes that it holds, and with each
+    answer the peak of the process since before it was built: all of it, and what it has grown by.
     """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

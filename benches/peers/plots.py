@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import pathlib
 from collections.abc import Callable
 from typing import Any
 
 import matplotlib
+import numpy
 
 matplotlib.use("svg")
 # Text stays text, and equal results give equal files.
@@ -16,7 +18,7 @@ from matplotlib import pyplot
 
 from tables import OURS, Row, number
 
-#: A bar: its label, its length, what is written at its end.
+#: A bar: its label, its length, not a number for none, and what is written at its end.
 Bar = tuple[str, float, str]
 
 
@@ -26,18 +28,18 @@ def bars(path: pathlib.Path, panels: dict[str, list[Bar]], log: bool = True) -> 
     options: dict[str, Any] = {"height_ratios": heights, "squeeze": False, "layout": "constrained"}
     figure, axes = pyplot.subplots(len(panels), 1, figsize=(7.5, sum(heights)), **options)
     for axis, (title, panel) in zip(axes[:, 0], panels.items(), strict=True):
-        panel = sorted(panel, key=lambda bar: bar[1])
+        panel = sorted(panel, key=lambda bar: (math.isnan(bar[1]), bar[1]))
         labels, lengths, written = zip(*[(name.replace("`", ""), *rest) for name, *rest in panel])
         colors = ["#0a7d6c" if "semid" in label else "#b8bec6" for label in labels]
         drawn = axis.barh(labels, lengths, color=colors)
         axis.bar_label(drawn, written, padding=3)
         if log:
             axis.set_xscale("log")
-            axis.set_xlim(min(lengths) / 2, max(lengths) * 5)
+            axis.set_xlim(numpy.nanmin(lengths) / 2, numpy.nanmax(lengths) * 5)
         else:
-            axis.set_xlim(0, max(lengths) * 1.2)
+            axis.set_xlim(0, numpy.nanmax(lengths) * 1.2)
         axis.set_title(f"{title} (logarithmic)" if log else title, loc="left", fontsize=10)
-        axis.invert_yaxis()
+        axis.set_ylim(len(panel) - 0.5, -0.5)
         axis.spines[["top", "right", "bottom", "left"]].set_visible(False)
         axis.tick_params(left=False, bottom=False, labelbottom=False)
         axis.minorticks_off()
@@ -66,20 +68,21 @@ def decode(rows: list[Row], path: pathlib.Path) -> None:
 def masks(rows: list[Row], path: pathlib.Path) -> None:
     panels: dict[str, list[Bar]] = {}
     for items in dict.fromkeys(row["items"] for row in rows):
-        title, panel = f"seconds to compile {items:,} items", []
+        panel: list[Bar] = []
         for row in (row for row in rows if row["items"] == items):
             if "refused" in row:
-                title += f"; {row['contestant']}: {row['refused'].split(':')[0]}"
+                reason = row["refused"].split(":")[0]
+                panel.append((f"{row['contestant']}: {reason}", math.nan, ""))
             else:
                 seconds = row["build_seconds"]
                 panel.append((row["contestant"], seconds, f"{number(seconds)} s"))
-        panels[title] = panel
+        panels[f"seconds to compile {items:,} items"] = panel
     bars(path, panels)
 
 
 def index(rows: list[Row], path: pathlib.Path) -> None:
     def written(row: Row) -> str:
-        unique = f"{row['shared']:,} share an ID" if row["shared"] else "all IDs differ"
+        unique = f"{row['shared']:,} IDs are missing" if row["shared"] else "all IDs differ"
         return f"{number(row['seconds'])} s, {unique}"
 
     panel = [(row["contestant"], row["seconds"], written(row)) for row in rows if "seconds" in row]
