@@ -4,7 +4,8 @@
 TORCH = settings=$$(scripts/libtorch.sh) && eval "$$settings"
 ALL = --release --workspace
 
-.PHONY: build demo titles test corpora python mistralrs report c bench peers lint doc imports fixtures fuzz
+.PHONY: build demo titles test corpora python mistralrs test-ecosystem report c bench peers lint doc \
+  imports fixtures fuzz
 
 build:
 	@$(TORCH) && cargo build $(ALL) --all-targets
@@ -37,6 +38,11 @@ python:
 mistralrs:
 	@cargo test --manifest-path bindings/mistralrs/Cargo.toml
 	@cargo run --manifest-path bindings/mistralrs/Cargo.toml --example serve
+
+# Real servers: mistral.rs, and the wheel in vLLM and SGLang, all on this CPU. Not in CI: 7 GB of
+# packages, and mistral.rs compiles for minutes.
+test-ecosystem: mistralrs
+	@python3 -B scripts/test_ecosystem.py
 
 # The page of `semid check --report`, opened in Chromium if there is one.
 report: build

@@ -1,4 +1,5 @@
 use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,7 +23,9 @@ impl Bytes {
             let problem = format!("{} is a folder, expected a file", path.display());
             return Err(PyIsADirectoryError::new_err(problem));
         }
-        let file = File::open(path)?;
+        let file = File::open(path).map_err(|error| {
+            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+        })?;
         // SAFETY: the map is read-only and private. Another process that shortens the file in place
         // would break it; an index is replaced by renaming a finished file over it, and the map
         // then goes on showing the old one.
