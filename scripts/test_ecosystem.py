@@ -27,7 +27,7 @@ def finish(python: pathlib.Path) -> None:
 with wheel.installed() as site:
     for server in ("vllm", "sglang"):
         requirements = SCRIPTS / f"ecosystem_{server}.txt"
-        python = cached_environment.environment(f"ecosystem-{server}", requirements, finish)
+        python = cached_environment.environment(f"ecosystem-{server}", [requirements], finish)
         for tests in sorted((wheel.BINDINGS / "ecosystem").glob(f"test_{server}*.py")):
             pytest = [python, "-B", "-m", "pytest", "-p", "no:cacheprovider", "-v", tests]
             wheel.run(*pytest, PYTHONPATH=str(site))
