@@ -11,7 +11,7 @@ use std::time::Instant;
 use semantic_id::ItemIndex;
 use trie_decode::{ItemTrie, TokenMap, TokenMask};
 
-const ROUNDS: usize = 15;
+const ROUNDS: usize = 301;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

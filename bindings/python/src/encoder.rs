@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ndarray::{Array2, Axis};
 use numpy::{PyArray1, PyArray2, ToPyArray};
@@ -8,11 +9,11 @@ use semantic_id::{Assigner, Code, CodeMatrix, Draft, ItemKeys, OptimalAssigner};
 
 use crate::array::Given;
 use crate::error::{OrRaise, SemidError};
-use crate::threads::detached;
+use crate::threads::{detached, interruptible};
 
 /// A trained model: embeddings in, codes out. It needs no libtorch.
 #[pyclass(frozen, module = "semid", name = "Encoder")]
-pub(crate) struct Encoder(rq_vae::Encoder);
+pub(crate) struct Encoder(Arc<rq_vae::Encoder>);
 
 /// Distinct codes for each item, and the proof of how good they are.
 #[pyclass(frozen, module = "semid", name = "Assignment")]
@@ -31,9 +32,8 @@ impl Encoder {
     fn open(folder: PathBuf) -> PyResult<Self> {
         let read = |name: &str| std::fs::read(folder.join(name));
         let (model, config) = (read("model.safetensors")?, read("config.json")?);
-        Ok(Self(
-            rq_vae::Encoder::from_files(&model, &config).or_raise()?,
-        ))
+        let encoder = rq_vae::Encoder::from_files(&model, &config).or_raise()?;
+        Ok(Self(Arc::new(encoder)))
     }
 
     #[getter]
@@ -102,9 +102,9 @@ pub(crate) fn assign(
 ) -> PyResult<Assignment> {
     let embeddings = embeddings.as_array();
     check_beams(beams)?;
-    detached(py, || {
-        let encoder = &encoder.0;
-        let latents = encoder.latents(embeddings).or_raise()?;
+    let encoder = Arc::clone(&encoder.0);
+    let latents = detached(py, || encoder.latents(embeddings)).or_raise()?;
+    interruptible(py, move |_| {
         let quantizer = encoder.quantizer();
         let (paths, costs) = quantizer.encode(latents.view(), beams);
         let distances = LatentDistances::new(quantizer, latents).or_raise()?;
@@ -114,7 +114,7 @@ pub(crate) fn assign(
             .assign(&draft, &keys)
             .or_raise()?;
         Ok(Assignment(assigned))
-    })
+    })?
 }
 
 #[pymethods]

@@ -13,7 +13,7 @@ use trie_decode::ItemTrie;
 use crate::array::Given;
 use crate::bytes::Bytes;
 use crate::error::OrRaise;
-use crate::threads::detached;
+use crate::threads::{detached, interruptible};
 
 /// Items and their semantic IDs.
 #[pyclass(frozen, module = "semid", name = "Index")]
@@ -53,15 +53,19 @@ impl Index {
     ) -> PyResult<Self> {
         let levels = codes.as_array().ncols();
         let codes = codes.as_array().iter().copied().map(Code).collect();
-        detached(py, || {
-            let space = CodeSpace::new(sizes);
-            let space = space.or_raise()?;
+        interruptible(py, move |_| {
+            let space = CodeSpace::new(sizes).or_raise()?;
             let codes = CodeMatrix::new(codes, levels).or_raise()?;
             let keys = ItemKeys::new(keys).or_raise()?;
             let info = IndexInfo::new(TokenFormat::lc_rec(levels), manifest("build"));
             let built = ItemIndex::build(&space, &codes, &keys, capacity, info).or_raise()?;
             Self::of(built.into_bytes().into(), None, true)
-        })
+        })?
+    }
+
+    /// The keys, row by row.
+    fn __iter__(slf: Py<Self>) -> Keys {
+        Keys { of: slf, next: 0 }
     }
 
     fn __len__(&self) -> usize {
@@ -212,6 +216,30 @@ impl Index {
     fn __repr__(&self) -> String {
         let (items, space) = (self.inner.items(), self.inner.space());
         format!("Index({items} items, {space} codes)")
+    }
+}
+
+/// An iterator over the keys of an index.
+#[pyclass(module = "semid")]
+pub(crate) struct Keys {
+    of: Py<Index>,
+    next: u32,
+}
+
+#[pymethods]
+impl Keys {
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__(&mut self) -> PyResult<Option<String>> {
+        let index = self.of.get();
+        if self.next as usize == index.inner.items() {
+            return Ok(None);
+        }
+        let key = index.key(self.next)?.to_owned();
+        self.next += 1;
+        Ok(Some(key))
     }
 }
 

@@ -3,6 +3,7 @@
 mod array;
 mod bytes;
 mod corpus;
+mod cursor;
 mod encoder;
 mod error;
 mod filter;
@@ -29,6 +30,8 @@ mod _semid {
     #[pymodule_export]
     use super::corpus::{CorpusRows, build_corpus, check};
     #[pymodule_export]
+    use super::cursor::{Cursor, Cursors};
+    #[pymodule_export]
     use super::encoder::{Assignment, Encoder, assign};
     #[pymodule_export]
     use super::error::SemidError;
@@ -45,5 +48,5 @@ mod _semid {
     #[pymodule_export]
     use super::tokens::TokenMap;
     #[pymodule_export]
-    use super::trie::{Cursor, Trie};
+    use super::trie::Trie;
 }

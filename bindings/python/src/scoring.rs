@@ -10,7 +10,7 @@ use crate::array::Given;
 use crate::encoder::matrix;
 use crate::error::{OrRaise, SemidError};
 use crate::index::Index;
-use crate::threads::detached;
+use crate::threads::{detached, interruptible};
 
 /// The rewards of one group of answers, given the IDs that are true.
 #[pyfunction]
@@ -113,7 +113,7 @@ pub(crate) fn held_out_gain<'py>(
     seed: u64,
 ) -> PyResult<Bound<'py, PyDict>> {
     let paths = matrix(&codes)?;
-    let gain = detached(py, || {
+    let gain = interruptible(py, move |_| {
         let items: Vec<Vec<ItemId>> = histories
             .into_iter()
             .map(|rows| rows.into_iter().map(ItemId).collect())
@@ -121,7 +121,7 @@ pub(crate) fn held_out_gain<'py>(
         let views: Vec<&[ItemId]> = items.iter().map(Vec::as_slice).collect();
         HeldOutGain::of(&paths, &views, seed)
     });
-    let gain = gain.or_raise()?;
+    let gain = gain?.or_raise()?;
     let told = PyDict::new(py);
     told.set_item("bits", gain.bits)?;
     told.set_item("shuffled", gain.shuffled)?;

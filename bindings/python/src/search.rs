@@ -9,11 +9,12 @@ use trie_decode::{
 };
 
 use crate::array::Given;
+use crate::cursor::{self, Cursors};
 use crate::error::{OrRaise, SemidError};
 use crate::filter::Filter;
 use crate::threads::detached;
 use crate::tokens::TokenMap;
-use crate::trie::{Cursor, Trie};
+use crate::trie::Trie;
 
 /// A search for the best items by a model that scores prefixes.
 #[pyclass(frozen, module = "semid", name = "BeamSearch")]
@@ -141,12 +142,13 @@ impl BeamSearch {
     fn step<'py>(
         &self,
         py: Python<'py>,
-        cursors: Vec<PyRef<'_, Cursor>>,
+        cursors: cursor::Beams,
         scores: Given<'_, f32, Ix1>,
         logits: Given<'_, f32>,
         width: usize,
         filter: Option<&Filter>,
     ) -> PyResult<Stepped<'py>> {
+        let cursor::Beams(cursors) = cursors;
         let (rows, given) = (logits.as_array().nrows(), scores.as_slice()?);
         if [rows, given.len()] != [cursors.len(); 2] {
             return Err(SemidError::new_err(format!(
@@ -155,11 +157,10 @@ impl BeamSearch {
                 given.len()
             )));
         }
-        let beams = cursors.iter().zip(given).map(|(cursor, &score)| Beam {
-            cursor: cursor.0,
-            score,
-        });
-        let beams: Vec<Beam> = beams.collect();
+        let beams = cursors.into_iter().zip(given);
+        let beams: Vec<Beam> = beams
+            .map(|(cursor, &score)| Beam { cursor, score })
+            .collect();
         let logits = Logits::F32(logits.as_slice()?);
         let scores = match self.tokens.is_some() {
             true => Scores::vocabulary(logits),
@@ -171,7 +172,7 @@ impl BeamSearch {
             search.step(&beams, scores, filter, width).or_raise()
         })?;
         let all = || best.iter();
-        let cursors = all().map(|next| Cursor(next.beam.cursor)).collect();
+        let cursors = Cursors(all().map(|next| next.beam.cursor).collect());
         let scores: Vec<f32> = all().map(|next| next.beam.score).collect();
         let codes: Vec<u16> = all().map(|next| next.code.0).collect();
         let parents: Vec<u32> = all().map(|next| next.parent).collect();
@@ -186,7 +187,7 @@ impl BeamSearch {
 
 /// Cursors, scores, codes and parents of the best continuations.
 type Stepped<'py> = (
-    Vec<Cursor>,
+    Cursors,
     Bound<'py, PyArray1<f32>>,
     Bound<'py, PyArray1<u16>>,
     Bound<'py, PyArray1<u32>>,

@@ -1,12 +1,15 @@
 use std::sync::Arc;
 
+use ndarray::Ix1;
 use numpy::{PyArray1, ToPyArray};
+use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use semantic_id::Code;
 use trie_decode::{ItemTrie, TokenMask, TrieCursor};
 
 use crate::array::{Given, GivenMut};
 use crate::bytes::Bytes;
+use crate::cursor::{Beams, Cursor, Cursors};
 use crate::error::{OrRaise, SemidError};
 use crate::filter::Filter;
 use crate::index::Index;
@@ -18,28 +21,6 @@ use crate::tokens::TokenMap;
 pub(crate) struct Trie {
     pub(crate) inner: Arc<ItemTrie<Bytes>>,
     index: Py<Index>,
-}
-
-/// A place in a trie: a prefix.
-#[pyclass(frozen, eq, hash, module = "semid", name = "Cursor")]
-#[derive(PartialEq, Eq, Hash)]
-pub(crate) struct Cursor(pub(crate) TrieCursor);
-
-#[pymethods]
-impl Cursor {
-    #[getter]
-    fn depth(&self) -> usize {
-        self.0.depth()
-    }
-
-    #[getter]
-    fn node(&self) -> u32 {
-        self.0.node()
-    }
-
-    fn __repr__(&self) -> String {
-        format!("Cursor(depth={}, node={})", self.0.depth(), self.0.node())
-    }
 }
 
 /// Rows and tokens that may come next, and the rows in which any may.
@@ -117,17 +98,51 @@ impl Trie {
         Ok(items.to_pyarray(py))
     }
 
+    /// The children of some beams: that of beam `parents[i]` by `codes[i]` at place `i`.
+    fn descend(
+        &self,
+        py: Python<'_>,
+        cursors: Beams,
+        parents: Given<'_, u32, Ix1>,
+        codes: Given<'_, u16, Ix1>,
+    ) -> PyResult<Cursors> {
+        let (Beams(cursors), parents, codes) = (cursors, parents.as_array(), codes.as_array());
+        if parents.len() != codes.len() {
+            let (parents, codes) = (parents.len(), codes.len());
+            let problem = format!("got {parents} parents and {codes} codes, expected as many");
+            return Err(SemidError::new_err(problem));
+        }
+        let child = |(&parent, &code): (&u32, &u16)| {
+            let beams = cursors.len();
+            let cursor = *cursors.get(parent as usize).ok_or_else(|| {
+                PyIndexError::new_err(format!("got the parent {parent} of {beams} beams"))
+            })?;
+            let child = self.inner.child(cursor, Code(code)).or_raise()?;
+            let depth = cursor.depth();
+            let none = || format!("no item goes on with the code {code} after these {depth} codes");
+            child.ok_or_else(|| SemidError::new_err(none()))
+        };
+        let children = || {
+            parents
+                .iter()
+                .zip(codes)
+                .map(child)
+                .collect::<PyResult<_>>()
+        };
+        Ok(Cursors(py.detach(children)?))
+    }
+
     /// Fills rows of a bit mask: bit `t % 32` of word `t / 32` for each token that may come next.
     #[pyo3(signature = (tokens, cursors, out, filter = None))]
     fn fill_masks(
         &self,
         py: Python<'_>,
         tokens: &TokenMap,
-        cursors: Vec<PyRef<'_, Cursor>>,
+        cursors: Beams,
         mut out: GivenMut<'_, i32>,
         filter: Option<&Filter>,
     ) -> PyResult<()> {
-        let cursors: Vec<TrieCursor> = cursors.iter().map(|cursor| cursor.0).collect();
+        let Beams(cursors) = cursors;
         let rows = out.as_array().nrows();
         if rows != cursors.len() {
             let cursors = cursors.len();

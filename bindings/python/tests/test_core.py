@@ -20,6 +20,8 @@ def test_an_index_tells_items_and_codes(index, codes):
     assert "item-7" in index and "nobody" not in index
     assert index.key(7) == "item-7" and index.row("item-7") == 7
     assert index.items_of(codes[7].tolist()) == [7]
+    assert list(index) == index.keys() == [f"item-{row}" for row in range(ITEMS)]
+    assert dict(zip(index, index.to_numpy().tolist()))["item-7"] == codes[7].tolist()
     assert index.text(7) == "".join(f"<{'abc'[level]}_{code}>" for level, code in enumerate(codes[7]))
     assert index.tokens(1)[3] == "<b_3>"
     with pytest.raises(KeyError, match="nobody"):
@@ -116,6 +118,31 @@ def test_masks_allow_the_children(trie, tokens):
     for bad in (out[:1], out[:, :0], out.astype(numpy.int64), out[::-1]):
         with pytest.raises((semid.SemidError, TypeError, ValueError)):
             trie.fill_masks(tokens, cursors, bad)
+
+
+def test_many_beams_move_at_once(trie, tokens, codes):
+    root = semid.Cursors([trie.root])
+    firsts = codes[:20, 0]
+    beams = trie.descend(root, numpy.zeros(20, dtype=numpy.uint32), firsts)
+    assert list(beams) == [trie.find([int(code)]) for code in firsts]
+    below = trie.descend(beams, numpy.arange(20, dtype=numpy.uint32), codes[:20, 1])
+    assert below.depths.tolist() == [2] * 20 and len(below) == 20
+    assert below.nodes.tolist() == [trie.find(path.tolist()).node for path in codes[:20, :2]]
+    many, few = numpy.zeros((2, 20, 1), dtype=numpy.int32)
+    trie.fill_masks(tokens, below, many)
+    trie.fill_masks(tokens, list(below), few)
+    assert (many == few).all() and many.any()
+    assert below[-1] == below[19] and semid.Cursors(list(below)) == below
+    for at in (20, -21):
+        with pytest.raises(IndexError, match="of 20 cursors"):
+            below[at]
+    one = numpy.ones(1, dtype=numpy.uint32)
+    with pytest.raises(IndexError, match="the parent 1 of 1 beams"):
+        trie.descend(root, one, firsts[:1])
+    with pytest.raises(semid.SemidError, match="no item goes on with the code 9"):
+        trie.descend(root, one * 0, numpy.array([9], dtype=numpy.uint16))
+    with pytest.raises(semid.SemidError, match="1 parents and 2 codes"):
+        trie.descend(root, one, firsts[:2])
 
 
 def test_a_session_leads_to_an_item(trie, tokens, codes):

@@ -156,6 +156,19 @@ def test_a_tokenizer_learns_all_codes(index, tmp_path):
     assert len(again) == 20
 
 
+def test_a_tokenizer_that_splits_a_code_is_refused(index):
+    tokenizer, model = two_words(tied=True)
+    tokenizer.add_tokens = lambda tokens: 0
+    with pytest.raises(ValueError, match="splits '<a_0>' into .*one token a code"):
+        hf.extend_tokenizer(tokenizer, model, index)
+
+
+def test_more_beams_than_items(model, trie, tokens):
+    found = hf.generate_items(model, PROMPT, 100, trie=trie, tokens=tokens, beams=200)
+    assert [len({hit.row for hit in outcome.hits}) for outcome in found] == [60, 60]
+    assert all(outcome.exact for outcome in found)
+
+
 @pytest.mark.parametrize("tied", [True, False])
 def test_codes_lie_as_their_centroids(index, tmp_path, tied):
     from test_encoder import write_model

@@ -4,7 +4,7 @@ that an index does not have, and IndexError for rows. Long calls release the GIL
 Arrays are read and written where they lie: those of numpy, and those of whoever speaks DLPack, as torch
 and jax do, if they lie on the CPU. What is returned is numpy's, which speaks DLPack itself."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal, Protocol, TypeAlias, final
 
@@ -24,6 +24,7 @@ __all__ = [
     "Assignment",
     "BeamSearch",
     "Cursor",
+    "Cursors",
     "DecodeSession",
     "Encoder",
     "Filter",
@@ -85,6 +86,9 @@ class Index:
         """The BLAKE3 hash of the content."""
 
     def __contains__(self, key: str, /) -> bool: ...
+    def __iter__(self) -> Iterator[str]:
+        """The keys, row by row."""
+
     def __getitem__(self, key: str, /) -> list[int]:
         """The codes of an item."""
 
@@ -138,6 +142,20 @@ class Cursor:
     def __hash__(self) -> int: ...
 
 @final
+class Cursors:
+    """The places of many beams, without an object each."""
+
+    def __new__(cls, cursors: Sequence[Cursor] | Cursors) -> Cursors: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, at: int, /) -> Cursor: ...
+    @property
+    def depths(self) -> NDArray[numpy.uint32]: ...
+    @property
+    def nodes(self) -> NDArray[numpy.uint32]: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+
+@final
 class Trie:
     """Which codes may follow a prefix. It reads the index in place and takes no memory of its own."""
 
@@ -160,10 +178,18 @@ class Trie:
     def items_below(self, cursor: Cursor) -> NDArray[numpy.uint32]:
         """Rows of the items below, in order of their codes."""
 
+    def descend(
+        self,
+        cursors: Sequence[Cursor] | Cursors,
+        parents: NDArray[numpy.uint32] | _SupportsDLPack,
+        codes: _Codes,
+    ) -> Cursors:
+        """The next beams: at place `i` the child of beam `parents[i]` by the code `codes[i]`."""
+
     def fill_masks(
         self,
         tokens: TokenMap,
-        cursors: Sequence[Cursor],
+        cursors: Sequence[Cursor] | Cursors,
         out: _Masks,
         filter: Filter | None = None,
     ) -> None:
@@ -317,13 +343,13 @@ class BeamSearch:
 
     def step(
         self,
-        cursors: Sequence[Cursor],
+        cursors: Sequence[Cursor] | Cursors,
         scores: _Vectors,
         logits: _Vectors,
         width: int,
         filter: Filter | None = None,
     ) -> tuple[
-        list[Cursor], NDArray[numpy.float32], NDArray[numpy.uint16], NDArray[numpy.uint32]
+        Cursors, NDArray[numpy.float32], NDArray[numpy.uint16], NDArray[numpy.uint32]
     ]:
         """One level, for a loop of your own: the best `width` continuations of one request's
         beams, best first, as cursors, scores, codes, and the places of the beams they continue.
