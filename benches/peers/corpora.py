@@ -74,7 +74,7 @@ def catalogue(folder: pathlib.Path, quick: bool) -> str:
     data = os.environ.get("SEMID_DATA")
     if data and not quick:
         for kind in KINDS:
-            games = pathlib.Path(data, "games", f"Games.{kind}.json")
+            games = pathlib.Path(data, "games", f"Games.{kind}.json").resolve()
             (folder / f"all.{kind}.json").symlink_to(games)
         return "Games"
     for kind, content in zip(KINDS, generated(*((300, 500) if quick else (10_000, 30_000)))):

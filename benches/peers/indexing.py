@@ -76,11 +76,11 @@ def rival(
     semid: pathlib.Path, catalogue: Catalogue, folder: pathlib.Path, quantizer: str, epochs: int
 ) -> Answer:
     out = str(folder / quantizer)
-    racer = Contestant(
-        "quantizers.py", THREADS, quantizer=quantizer, embeddings=str(catalogue.embeddings),
-        epochs=epochs, out=out,
-    )
     try:
+        racer = Contestant(
+            "quantizers.py", THREADS, quantizer=quantizer, embeddings=str(catalogue.embeddings),
+            epochs=epochs, out=out,
+        )
         with contextlib.closing(racer):
             told = racer.ask(limit=LIMIT)
     except Refused as reason:

@@ -62,9 +62,13 @@ def main() -> None:
 
 
 def race(parts: list[str], semid: pathlib.Path, quick: bool, out: pathlib.Path) -> None:
-    """Runs parts, and writes what is known after each; the last results of others are kept."""
+    """Runs parts, and writes what is known after each; the last results of others are kept, if the
+    machine and the packages are the same."""
     file = out / "peers" / "results.json"
-    done = json.loads(file.read_text())["parts"] if file.exists() else {}
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES]
+    known = json.loads(file.read_text()) if file.exists() else {}
+    same = known.get("machine") == machine() and known.get("versions") == versions
+    done = known["parts"] if same else {}
     for part in parts:
         start, rows = time.perf_counter(), []
         for row in PARTS[part](semid, quick):
@@ -74,7 +78,7 @@ def race(parts: list[str], semid: pathlib.Path, quick: bool, out: pathlib.Path) 
         done[part] = rows
         results = {
             "machine": machine(), "quick": quick,
-            "versions": [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES],
+            "versions": versions,
             "parts": {part: done[part] for part in PARTS if part in done},
         }
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 //! What the masks of many beams take, for `make peers`, which asks the wheel the same:
 //! `cargo run --release -p trie-decode --example masks INDEX ROWS VOCABULARY`.
 //!
-//! Prints the milliseconds at each level after the first, as JSON: the median of 15 calls for rows that
+//! Prints the milliseconds at each level after the first, as JSON: the median of 301 calls for rows that
 //! are spread over the items. The last tokens stand for the codes.
 #![expect(clippy::print_stdout, reason = "the figures are the result")]
 

@@ -3,11 +3,11 @@ use std::str::FromStr;
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use semid_cli::{Build, Check, Limit, RecipeRows};
+use semid_cli::{Build, Check, Limit};
 use semid_tasks::Part;
 
 use crate::error::{SemidError, outermost};
-use crate::threads::{detached, interruptible};
+use crate::threads::{abandonable, detached, interruptible};
 
 /// What `semid check` prints with `--json`.
 #[pyfunction]
@@ -46,7 +46,7 @@ pub(crate) fn check(
         seed,
         ..Check::new(index)
     };
-    let report = interruptible(py, move |_| check.measure())?;
+    let report = interruptible(py, move |stop| check.measure(stop))?;
     Ok(report.map_err(outermost)?.to_string())
 }
 
@@ -59,26 +59,22 @@ pub(crate) fn build_corpus(
     out: Option<PathBuf>,
     seed: Option<u64>,
 ) -> PyResult<String> {
-    let build = Build {
-        out,
-        seed,
-        ..Build::new(recipe)
-    };
+    let build = Build::new(recipe, out, seed);
     let report = interruptible(py, move |stop| build.report(stop))?;
     Ok(report.map_err(outermost)?.to_string())
 }
 
 /// The rows of one part of a corpus, made when they are asked for.
 #[pyclass(frozen, module = "semid._semid", name = "RecipeRows")]
-pub(crate) struct CorpusRows(RecipeRows);
+pub(crate) struct RecipeRows(semid_cli::RecipeRows);
 
 #[pymethods]
-impl CorpusRows {
+impl RecipeRows {
     #[new]
     #[pyo3(signature = (recipe, part, seed = None))]
     fn open(py: Python<'_>, recipe: PathBuf, part: &str, seed: Option<u64>) -> PyResult<Self> {
         let part: Part = part.parse().map_err(SemidError::new_err)?;
-        let rows = interruptible(py, move |_| RecipeRows::open(&recipe, part, seed))?;
+        let rows = abandonable(py, move || semid_cli::RecipeRows::open(&recipe, part, seed))?;
         Ok(Self(rows.map_err(outermost)?))
     }
 

@@ -33,7 +33,7 @@ pub(crate) struct Cursors(pub(crate) Vec<TrieCursor>);
 #[pymethods]
 impl Cursors {
     #[new]
-    fn new(cursors: Beams) -> Self {
+    fn new(cursors: GivenCursors) -> Self {
         Self(cursors.0)
     }
 
@@ -74,9 +74,9 @@ impl Cursors {
 }
 
 /// Cursors as a caller gives them: many at once, or a list.
-pub(crate) struct Beams(pub(crate) Vec<TrieCursor>);
+pub(crate) struct GivenCursors(pub(crate) Vec<TrieCursor>);
 
-impl<'py> FromPyObject<'_, 'py> for Beams {
+impl<'py> FromPyObject<'_, 'py> for GivenCursors {
     type Error = PyErr;
 
     fn extract(given: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {

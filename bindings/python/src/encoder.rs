@@ -9,7 +9,7 @@ use semantic_id::{Assigner, Code, CodeMatrix, Draft, ItemKeys, OptimalAssigner};
 
 use crate::array::Given;
 use crate::error::{OrRaise, SemidError};
-use crate::threads::{detached, interruptible};
+use crate::threads::{abandonable, detached};
 
 /// A trained model: embeddings in, codes out. It needs no libtorch.
 #[pyclass(frozen, module = "semid", name = "Encoder")]
@@ -104,7 +104,7 @@ pub(crate) fn assign(
     check_beams(beams)?;
     let encoder = Arc::clone(&encoder.0);
     let latents = detached(py, || encoder.latents(embeddings)).or_raise()?;
-    interruptible(py, move |_| {
+    abandonable(py, move || {
         let quantizer = encoder.quantizer();
         let (paths, costs) = quantizer.encode(latents.view(), beams);
         let distances = LatentDistances::new(quantizer, latents).or_raise()?;

@@ -13,7 +13,7 @@ use trie_decode::ItemTrie;
 use crate::array::Given;
 use crate::bytes::Bytes;
 use crate::error::OrRaise;
-use crate::threads::{detached, interruptible};
+use crate::threads::{abandonable, detached};
 
 /// Items and their semantic IDs.
 #[pyclass(frozen, module = "semid", name = "Index")]
@@ -53,7 +53,7 @@ impl Index {
     ) -> PyResult<Self> {
         let levels = codes.as_array().ncols();
         let codes = codes.as_array().iter().copied().map(Code).collect();
-        interruptible(py, move |_| {
+        abandonable(py, move || {
             let space = CodeSpace::new(sizes).or_raise()?;
             let codes = CodeMatrix::new(codes, levels).or_raise()?;
             let keys = ItemKeys::new(keys).or_raise()?;

@@ -28,7 +28,7 @@ mod _semid {
     }
 
     #[pymodule_export]
-    use super::corpus::{CorpusRows, build_corpus, check};
+    use super::corpus::{RecipeRows, build_corpus, check};
     #[pymodule_export]
     use super::cursor::{Cursor, Cursors};
     #[pymodule_export]

@@ -10,7 +10,7 @@ use crate::array::Given;
 use crate::encoder::matrix;
 use crate::error::{OrRaise, SemidError};
 use crate::index::Index;
-use crate::threads::{detached, interruptible};
+use crate::threads::{abandonable, detached};
 
 /// The rewards of one group of answers, given the IDs that are true.
 #[pyfunction]
@@ -113,7 +113,7 @@ pub(crate) fn held_out_gain<'py>(
     seed: u64,
 ) -> PyResult<Bound<'py, PyDict>> {
     let paths = matrix(&codes)?;
-    let gain = interruptible(py, move |_| {
+    let gain = abandonable(py, move || {
         let items: Vec<Vec<ItemId>> = histories
             .into_iter()
             .map(|rows| rows.into_iter().map(ItemId).collect())

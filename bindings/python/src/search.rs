@@ -9,7 +9,7 @@ use trie_decode::{
 };
 
 use crate::array::Given;
-use crate::cursor::{self, Cursors};
+use crate::cursor::{Cursors, GivenCursors};
 use crate::error::{OrRaise, SemidError};
 use crate::filter::Filter;
 use crate::threads::detached;
@@ -81,7 +81,7 @@ impl BeamSearch {
         trie: Py<Trie>,
         tokens: Option<Py<TokenMap>>,
         k: usize,
-        beams: Option<Beams>,
+        beams: Option<Widths>,
         normalizer: &str,
         length_penalty: f32,
         row_budget: Option<usize>,
@@ -90,8 +90,8 @@ impl BeamSearch {
             results: k,
             beams: match beams {
                 None => vec![k.saturating_mul(2)],
-                Some(Beams::Same(beams)) => vec![beams],
-                Some(Beams::ByLevel(beams)) => beams,
+                Some(Widths::Same(beams)) => vec![beams],
+                Some(Widths::ByLevel(beams)) => beams,
             },
             normalizer: named(normalizer)?,
             length_penalty,
@@ -142,13 +142,13 @@ impl BeamSearch {
     fn step<'py>(
         &self,
         py: Python<'py>,
-        cursors: cursor::Beams,
+        cursors: GivenCursors,
         scores: Given<'_, f32, Ix1>,
         logits: Given<'_, f32>,
         width: usize,
         filter: Option<&Filter>,
     ) -> PyResult<Stepped<'py>> {
-        let cursor::Beams(cursors) = cursors;
+        let GivenCursors(cursors) = cursors;
         let (rows, given) = (logits.as_array().nrows(), scores.as_slice()?);
         if [rows, given.len()] != [cursors.len(); 2] {
             return Err(SemidError::new_err(format!(
@@ -221,7 +221,7 @@ impl BeamSearch {
 
 /// Beams of every level, or of each.
 #[derive(FromPyObject)]
-enum Beams {
+enum Widths {
     Same(usize),
     ByLevel(Vec<usize>),
 }

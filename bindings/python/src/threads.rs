@@ -1,5 +1,6 @@
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use std::{process, thread};
@@ -25,35 +26,65 @@ pub(crate) fn detached<T: Send>(py: Python<'_>, call: impl FnOnce() -> T + Send)
 /// How often a long call is looked away from, to hear Ctrl-C.
 const LISTEN: Duration = Duration::from_millis(50);
 
-/// Runs a long call on a thread of its own, without the GIL, and hears Ctrl-C meanwhile: it raises
-/// at once, and the call learns that it shall stop.
+/// Runs a long call on a thread of its own, without the GIL, and hears Ctrl-C meanwhile. The call
+/// is then told to stop, and Ctrl-C raised when it has.
 pub(crate) fn interruptible<T: Send + 'static>(
     py: Python<'_>,
     call: impl FnOnce(&AtomicBool) -> T + Send + 'static,
 ) -> PyResult<T> {
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = stop.clone();
-    let (done, mut answer) = channel();
-    let worker = thread::spawn(move || {
-        // Nobody listens after Ctrl-C.
-        let _ = done.send(pooled(|| call(&stopped)));
-    });
-    loop {
-        // Another thread may wait for it, but not two at a time.
-        let answer = &mut answer;
-        match py.detach(move || answer.recv_timeout(LISTEN)) {
-            Ok(answer) => return Ok(answer),
-            Err(RecvTimeoutError::Timeout) => {
-                py.check_signals()
-                    .inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
-            }
-            Err(RecvTimeoutError::Disconnected) => {
-                let panic = worker
-                    .join()
-                    .expect_err("a thread that ends without an answer");
-                std::panic::resume_unwind(panic)
+    let mut worker = Worker::start(move || call(&stopped));
+    match worker.listen(py) {
+        Err(raised) => {
+            stop.store(true, Ordering::Relaxed);
+            py.detach(|| worker.wait());
+            Err(raised)
+        }
+        done => done,
+    }
+}
+
+/// The same for a call that changes nothing and cannot be told: Ctrl-C is raised at once, and the
+/// call works on until it ends by itself.
+pub(crate) fn abandonable<T: Send + 'static>(
+    py: Python<'_>,
+    call: impl FnOnce() -> T + Send + 'static,
+) -> PyResult<T> {
+    Worker::start(call).listen(py)
+}
+
+/// A call on a thread of its own.
+struct Worker<T> {
+    answer: Receiver<thread::Result<T>>,
+}
+
+impl<T: Send + 'static> Worker<T> {
+    fn start(call: impl FnOnce() -> T + Send + 'static) -> Self {
+        let (done, answer) = channel();
+        thread::spawn(move || {
+            let told = catch_unwind(AssertUnwindSafe(|| pooled(call)));
+            // Nobody listens to one that was abandoned.
+            let _ = done.send(told);
+        });
+        Self { answer }
+    }
+
+    /// Waits for the answer, or for Ctrl-C.
+    fn listen(&mut self, py: Python<'_>) -> PyResult<T> {
+        loop {
+            let answer = &mut self.answer;
+            match py.detach(move || answer.recv_timeout(LISTEN)) {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(panic)) => resume_unwind(panic),
+                Err(_) => py.check_signals()?,
             }
         }
+    }
+
+    /// Waits for its end, whatever that is.
+    fn wait(&mut self) {
+        let _ = self.answer.recv();
     }
 }
 

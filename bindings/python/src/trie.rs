@@ -9,7 +9,7 @@ use trie_decode::{ItemTrie, TokenMask, TrieCursor};
 
 use crate::array::{Given, GivenMut};
 use crate::bytes::Bytes;
-use crate::cursor::{Beams, Cursor, Cursors};
+use crate::cursor::{Cursor, Cursors, GivenCursors};
 use crate::error::{OrRaise, SemidError};
 use crate::filter::Filter;
 use crate::index::Index;
@@ -102,11 +102,12 @@ impl Trie {
     fn descend(
         &self,
         py: Python<'_>,
-        cursors: Beams,
+        cursors: GivenCursors,
         parents: Given<'_, u32, Ix1>,
         codes: Given<'_, u16, Ix1>,
     ) -> PyResult<Cursors> {
-        let (Beams(cursors), parents, codes) = (cursors, parents.as_array(), codes.as_array());
+        let (GivenCursors(cursors), parents, codes) =
+            (cursors, parents.as_array(), codes.as_array());
         if parents.len() != codes.len() {
             let (parents, codes) = (parents.len(), codes.len());
             let problem = format!("got {parents} parents and {codes} codes, expected as many");
@@ -138,11 +139,11 @@ impl Trie {
         &self,
         py: Python<'_>,
         tokens: &TokenMap,
-        cursors: Beams,
+        cursors: GivenCursors,
         mut out: GivenMut<'_, i32>,
         filter: Option<&Filter>,
     ) -> PyResult<()> {
-        let Beams(cursors) = cursors;
+        let GivenCursors(cursors) = cursors;
         let rows = out.as_array().nrows();
         if rows != cursors.len() {
             let cursors = cursors.len();

@@ -82,6 +82,7 @@ def test_children_are_those_of_a_plain_loop(trie, codes):
             assert sorted(found) == sorted(below)
     assert trie.find([9, 9, 9]) is None
     assert trie.child(trie.root, 5) == trie.find([5])
+    assert len({trie.root, trie.root, trie.find([5]), trie.find([5])}) == 2
 
 
 def test_a_cursor_of_another_trie_is_refused(trie):
@@ -195,9 +196,13 @@ def ranking(codes, tokens, logits):
 
 
 def test_wide_beams_give_the_ranking(trie, tokens, codes):
-    logits = seeded(tokens.vocabulary)
+    logits, steps = seeded(tokens.vocabulary), []
     search = semid.BeamSearch(trie, tokens, k=10, beams=ITEMS)
-    (outcome,) = search.run(table_scorer(logits))
+    (outcome,) = search.run(lambda step: steps.append(step) or table_scorer(logits)(step))
+    prefixes = {at: prefix for step in steps for at, prefix in zip(step.ids, step.prefixes)}
+    assert sorted(prefixes) == list(range(outcome.rows))
+    for step in steps[1:]:
+        assert [prefixes[at] for at in step.parents] == [prefix[:-1] for prefix in step.prefixes]
     expected = ranking(codes, tokens, logits)[:10]
     assert [hit.row for hit in outcome.hits] == [row for row, _ in expected]
     numpy.testing.assert_allclose(
@@ -343,6 +348,7 @@ def test_a_token_map_has_a_token_for_each_code_in_use():
     index = semid.Index.build(["a"], numpy.array([[0, 2]], dtype=numpy.uint16), [4, 4])
     tokens = semid.TokenMap.table(index, [[7, None, None, None], [None, None, 9, None]], 10)
     assert (tokens.token(1, 2), tokens.code(1, 9), tokens.token(1, 0)) == (9, 2, None)
+    assert tokens.end is None and tokens.between(end=8).end == 8
     with pytest.raises(semid.SemidError, match="level 1 code 2"):
         semid.TokenMap.table(index, [[7, None, None, None], [None] * 4], 10)
 

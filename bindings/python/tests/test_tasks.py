@@ -10,6 +10,8 @@ import pytest
 import semid
 from semid import tasks
 
+from test_encoder import write_model
+
 ITEMS, USERS = 40, 30
 
 
@@ -105,6 +107,35 @@ def test_a_build_that_is_stopped_goes_on(recipe, tmp_path):
         assert file.read_bytes() == (out / "train" / file.name).read_bytes()
 
 
+def test_embeddings_are_checked(recipe, tmp_path):
+    """The items file names the rows; a model's own error is not that of fitted codebooks."""
+    embeddings = numpy.random.default_rng(0).normal(size=(ITEMS, 8)).astype(numpy.float32)
+    numpy.save(tmp_path / "emb.npy", embeddings)
+    files = {"embeddings": tmp_path / "emb.npy", "keys": tmp_path / "items.jsonl"}
+    fitted = semid.check(tmp_path / "index.safetensors", **files)
+    assert fitted["least_squares"] and 0 < fitted["reconstruction_mse"] < 1
+    other = semid.check(tmp_path / "index.safetensors", **files, seed=1)
+    shuffled = [report["prefix_neighbour_recall"]["shuffled"] for report in (fitted, other)]
+    assert shuffled[0] != shuffled[1]
+    with pytest.raises(semid.SemidError, match="the model has 8 x 8 codes, the index 5 x 8"):
+        model = write_model(tmp_path, levels=2, codes=8, dim=8)
+        semid.check(tmp_path / "index.safetensors", **files, model=model)
+
+
+def test_a_check_that_is_stopped_writes_no_page(tmp_path):
+    """Ctrl-C is heard before all is measured."""
+    rng = numpy.random.default_rng(0)
+    codes = numpy.unique(rng.integers(0, 64, (60_000, 4), dtype=numpy.uint16), axis=0)
+    index = semid.Index.build([str(row) for row in range(len(codes))], codes, [64] * 4)
+    index.save(tmp_path / "index.safetensors")
+    numpy.save(tmp_path / "emb.npy", rng.normal(size=(len(codes), 64)).astype(numpy.float32))
+    threading.Timer(0.2, signal.raise_signal, [signal.SIGINT]).start()
+    page = tmp_path / "page.html"
+    with pytest.raises(KeyboardInterrupt):
+        semid.check(tmp_path / "index.safetensors", embeddings=tmp_path / "emb.npy", report=page)
+    assert not page.exists()
+
+
 def test_an_index_is_checked(recipe, tmp_path):
     index = tmp_path / "index.safetensors"
     report = semid.check(index, interactions=tmp_path / "events.csv", items=tmp_path / "items.jsonl")
@@ -112,6 +143,13 @@ def test_an_index_is_checked(recipe, tmp_path):
     assert report["levels_stats"][0]["used"] == 5 and report["interactions"]["users"] == USERS
     gated = semid.check(index, gate=["levels_stats.0.perplexity>=128"], report=tmp_path / "page.html")
     assert not gated["ok"] and "<html" in (tmp_path / "page.html").read_text()
+    (tmp_path / "gates.toml").write_text("[gates]\nlevels_stats.0.used = { at_least = 6 }")
+    gated = semid.check(index, gates=tmp_path / "gates.toml", without=["unique"])
+    assert [gate["name"] for gate in gated["gates"]] == ["levels_stats.0.used"] and not gated["ok"]
+    with pytest.raises(semid.SemidError, match='without: got "uniqe", expected one of unique'):
+        semid.check(index, without=["uniqe"])
+    with pytest.raises(semid.SemidError, match="got model without embeddings"):
+        semid.check(index, model=tmp_path)
     with pytest.raises(semid.SemidError, match="levels_stats.0.nothing"):
         semid.check(index, gate=["levels_stats.0.nothing>1"])
     with pytest.raises(semid.SemidError, match="none.safetensors"):

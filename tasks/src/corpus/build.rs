@@ -22,8 +22,8 @@ impl Corpus<'_> {
     ///
     /// # Errors
     ///
-    /// Those of [`Corpus::rows`], of `progress` and of the files; a row that does not fit the format, which is
-    /// told before the first file is made.
+    /// Those of [`Corpus::rows`], of `progress` and of the files; a row that does not fit the
+    /// format, which is told before the first file is made.
     pub fn write<F: Folder>(
         &self,
         part: Part,

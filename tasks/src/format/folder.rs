@@ -100,10 +100,9 @@ impl<F: Folder> CorpusFolder<F> {
                 build,
                 shards: Vec::new(),
             });
+        let mut foreign = Vec::new();
         if journal.build != build {
-            for shard in journal.shards.drain(..) {
-                folder.remove(&shard.file).map_err(Error::Write)?;
-            }
+            foreign = std::mem::take(&mut journal.shards);
             journal.build = build;
         }
         let this = Self {
@@ -111,8 +110,12 @@ impl<F: Folder> CorpusFolder<F> {
             journal,
             outputs: BTreeMap::new(),
         };
-        // From here on the folder is known for a corpus, also if no shard is ever finished.
+        // From here on the folder is known for a corpus, also if no shard is ever finished, and
+        // what is removed has been taken off the list.
         this.note()?;
+        for shard in foreign {
+            this.folder.remove(&shard.file).map_err(Error::Write)?;
+        }
         Ok(this)
     }
 

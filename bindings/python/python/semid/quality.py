@@ -9,6 +9,8 @@ from typing import Any
 
 from . import _semid
 
+__all__ = ["check"]
+
 Path = str | os.PathLike[str]
 
 

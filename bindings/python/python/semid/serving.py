@@ -138,8 +138,8 @@ class Constraint:
         catalogue = known[own["semid"]]
         end = tokens(own, "semid_end", catalogue)
         if end is None:
-            usual, logits = {catalogue.tokens.end, *stops}, catalogue.tokens.vocabulary
-            end = [token for token in usual if token is not None and token < logits]
+            usual, vocabulary = {catalogue.tokens.end, *stops}, catalogue.tokens.vocabulary
+            end = [token for token in usual if token is not None and token < vocabulary]
         trigger = tokens(own, "semid_trigger", catalogue)
         return cls(catalogue, wanted(own, catalogue.trie), trigger, end)
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from . import _semid
+from .quality import Path
 
 __all__ = ["Corpus", "build"]
 
-Path = str | os.PathLike[str]
 Part = Literal["train", "valid", "test"]
 
 

@@ -116,6 +116,18 @@ impl Gates {
         Ok(())
     }
 
+    /// Holds that what is switched off would be there.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        let unknown = self.without.iter().find(|name| !is_default(name));
+        ensure!(
+            unknown.is_none(),
+            "without: got {:?}, expected one of {}",
+            unknown.map_or("", String::as_str),
+            DEFAULTS.map(|(name, _)| name).join(", ")
+        );
+        Ok(())
+    }
+
     /// Holds the default gates and these to a report.
     pub(super) fn hold(&self, report: &Value) -> anyhow::Result<Vec<Gate>> {
         let mut held = Vec::new();

@@ -9,6 +9,7 @@ pub use gates::Limit;
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::ensure;
 use clap::Args;
@@ -103,13 +104,13 @@ impl Check {
     /// # Errors
     ///
     /// An input cannot be read or does not fit the others; a gate names a figure that there is
-    /// not.
-    pub fn measure(&self) -> anyhow::Result<Value> {
-        Ok(serde_json::to_value(self.measured()?)?)
+    /// not; it shall `stop`, which is looked at before the page is written.
+    pub fn measure(&self, stop: &AtomicBool) -> anyhow::Result<Value> {
+        Ok(serde_json::to_value(self.measured(stop)?)?)
     }
 
     pub(crate) fn run(&self, console: &Console) -> anyhow::Result<()> {
-        let report = self.measured()?;
+        let report = self.measured(&AtomicBool::new(false))?;
         console.report(&report)?;
         let failed = report.gates.iter().filter(|gate| !gate.ok);
         let failed: Vec<String> = failed.map(ToString::to_string).collect();
@@ -122,11 +123,29 @@ impl Check {
         Ok(())
     }
 
-    fn measured(&self) -> anyhow::Result<Report> {
+    fn measured(&self, stop: &AtomicBool) -> anyhow::Result<Report> {
         let gates = self.gates()?;
+        if self.embeddings.is_none() {
+            let beside = [("keys", &self.keys), ("model", &self.model)];
+            let given = beside.iter().find(|(_, path)| path.is_some());
+            ensure!(
+                given.is_none(),
+                "got {} without embeddings",
+                given.unwrap_or(&beside[0]).0
+            );
+        }
         let page = self.report.as_deref().map(OutputFile::create).transpose()?;
+        let going = || {
+            ensure!(
+                !stop.load(Ordering::Relaxed),
+                "stopped; nothing was written"
+            );
+            Ok(())
+        };
         let inputs = Inputs::open(self)?;
+        going()?;
         let mut report = Report::of(&inputs, self.seed)?;
+        going()?;
         report.gates = gates.hold(&serde_json::to_value(&report)?)?;
         report.ok = report.gates.iter().all(|gate| gate.ok);
         if let Some(mut file) = page {
@@ -144,6 +163,7 @@ impl Check {
         };
         gates.limits.extend_from_slice(&self.gate);
         gates.without.extend_from_slice(&self.without);
+        gates.check()?;
         Ok(gates)
     }
 }

@@ -32,16 +32,16 @@ use crate::progress;
 #[derive(Debug, Args)]
 pub struct Build {
     /// The recipe, TOML
-    pub recipe: PathBuf,
+    recipe: PathBuf,
     /// The folder to write
     #[arg(long, value_name = "DIR", required_unless_present = "dry_run")]
-    pub out: Option<PathBuf>,
+    out: Option<PathBuf>,
     /// Make all rows and write none: what would come out, and how fast
     #[arg(long, conflicts_with = "out")]
-    pub dry_run: bool,
+    dry_run: bool,
     /// Seed, instead of the recipe's
     #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
+    seed: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -63,13 +63,13 @@ struct Report {
 type Progress<'p> = dyn Fn(u64) -> Box<dyn Fn(u64) -> semid_tasks::Result<()> + Sync + 'p> + 'p;
 
 impl Build {
-    /// The corpus of a recipe, made and not written.
-    pub fn new(recipe: PathBuf) -> Self {
+    /// The corpus of a recipe; without `out` it is made and not written.
+    pub fn new(recipe: PathBuf, out: Option<PathBuf>, seed: Option<u64>) -> Self {
         Self {
             recipe,
-            out: None,
-            dry_run: true,
-            seed: None,
+            dry_run: out.is_none(),
+            out,
+            seed,
         }
     }
 
@@ -84,12 +84,13 @@ impl Build {
             true => Err(semid_tasks::Error::Stopped),
             false => Ok(()),
         };
-        let report = self.made(&Console::silent(), &|_| Box::new(advance))?;
+        let report = self.made(&Console::silent(), stop, &|_| Box::new(advance))?;
         Ok(serde_json::to_value(report)?)
     }
 
     pub(crate) fn run(&self, console: &Console) -> anyhow::Result<()> {
-        let report = self.made(console, &|places| {
+        let never = AtomicBool::new(false);
+        let report = self.made(console, &never, &|places| {
             let bar = progress::bar(console, "making rows", places as usize);
             Box::new(move |places| {
                 bar.inc(places);
@@ -99,10 +100,19 @@ impl Build {
         console.report(&report)
     }
 
-    fn made(&self, console: &Console, progress: &Progress<'_>) -> anyhow::Result<Report> {
+    fn made(
+        &self,
+        console: &Console,
+        stop: &AtomicBool,
+        progress: &Progress<'_>,
+    ) -> anyhow::Result<Report> {
         let start = Instant::now();
         let source = CorpusSource::open(&self.recipe, self.seed, console)?;
         let seconds_reading = start.elapsed().as_secs_f64();
+        if stop.load(Ordering::Relaxed) {
+            // Nothing has been touched so far.
+            return Err(semid_tasks::Error::Stopped.into());
+        }
         let report = match &self.out {
             Some(out) => self.build(&source, DiskFolder::open(out)?, progress)?,
             None => self.build(&source, Nowhere, progress)?,
