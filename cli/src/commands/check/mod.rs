@@ -38,6 +38,8 @@ use report::Report;
 /// in a shuffled index; `gain`, the held-out gain is above the shuffled one. More are set on any
 /// number that --json prints, with --gate or in a file:
 ///
+// The manual's examples are no Rust.
+#[cfg_attr(doctest, doc = "````text")]
 ///     [gates]
 ///     levels_stats.0.perplexity = { at_least = 128 }
 ///     held_out_gain.bits = { above = 0.6 }
