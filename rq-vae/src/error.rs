@@ -73,6 +73,11 @@ pub enum Error {
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),
 
+    /// A checkpoint that cannot be gone on with, or a device that is not there.
+    #[cfg(feature = "torch")]
+    #[error("training: {0}")]
+    Setup(#[from] semid_training::Error),
+
     /// The code space refused.
     #[error(transparent)]
     SemanticId(#[from] semantic_id::Error),

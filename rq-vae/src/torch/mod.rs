@@ -1,7 +1,5 @@
 //! Training on libtorch.
 
-mod adamw;
-mod checkpoint;
 mod contrastive;
 mod model;
 mod sinkhorn;

@@ -1,13 +1,12 @@
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 use rand::seq::SliceRandom;
 use semantic_id::{Collisions, LevelStatistics};
+use semid_training::{
+    AdamW, Parameter, check_device, copy_tensors, read_checkpoint, seeded, write_checkpoint,
+};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use super::adamw::{AdamW, Parameter};
-use super::checkpoint::{self, State};
 use super::contrastive::{CodeGroups, Guidance};
 use super::model::{Losses, RqVae};
 use super::{to_matrix, to_tensor};
@@ -18,6 +17,11 @@ use crate::{BEAMS, Encoder, Error, Result, RqVaeConfig, Schedule};
 
 /// The joint norm of all gradients of a step is cut down to this.
 const CLIP: f64 = 1.0;
+
+/// How much of the mean squared gradient a step keeps.
+const BETA_2: f64 = 0.999;
+
+const FORMAT: &str = "semid.checkpoint.1";
 
 /// Trains an [`RqVae`], epoch by epoch.
 ///
@@ -53,6 +57,18 @@ pub struct Trainer {
     catalogue: Array2<f32>,
     /// Rows of the catalogue that are kept out of training.
     held_out: Vec<usize>,
+}
+
+/// The numbers of a training that are not tensors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct State {
+    config: RqVaeConfig,
+    /// blake3 of the embeddings: a training goes on with the data it began with.
+    data: String,
+    epochs: Vec<EpochReport>,
+    steps: i64,
+    best_epoch: usize,
+    best_error: Option<f64>,
 }
 
 /// What a model is trained on; a matrix of embeddings is enough.
@@ -110,8 +126,8 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// [`Error::Empty`] without items; [`Error::Setting`] for a CUDA device that is not there, or
-    /// an `alignment` above 0 without vectors; [`Error::Shape`] if these are not of the same
+    /// [`Error::Empty`] without items; [`Error::Setup`] for a CUDA device that is not there;
+    /// [`Error::Setting`] for an `alignment` above 0 without vectors; [`Error::Shape`] if these are not of the same
     /// number of items; [`Error::NotFinite`] for one that is not finite.
     pub fn new<'a>(
         config: RqVaeConfig,
@@ -128,15 +144,15 @@ impl Trainer {
     ///
     /// # Errors
     ///
-    /// [`Error::Training`] if the bytes are no checkpoint, or one of other settings, embeddings
-    /// or vectors; those of [`Trainer::new`].
+    /// [`Error::Setup`] if the bytes are no checkpoint; [`Error::Training`] if they are one of other
+    /// settings, embeddings or vectors; those of [`Trainer::new`].
     pub fn resume<'a>(
         config: RqVaeConfig,
         items: impl Into<TrainingItems<'a>>,
         device: Device,
         bytes: &[u8],
     ) -> Result<Self> {
-        let state = checkpoint::state(bytes)?;
+        let state: State = read_checkpoint(FORMAT, bytes)?;
         let mut trainer = Self::prepare(config, items.into(), device)?;
         let differs = |what| {
             Err(Error::Training(format!(
@@ -156,7 +172,7 @@ impl Trainer {
         if state.best_error.is_some() {
             trainer.best = trainer.snapshot();
         }
-        checkpoint::restore(bytes, &mut trainer.tensors())?;
+        copy_tensors(bytes, &mut trainer.tensors())?;
         trainer.optimizer.steps = state.steps;
         trainer.state = state;
         Ok(trainer)
@@ -182,7 +198,7 @@ impl Trainer {
             model.add_projection(vectors.ncols());
         }
         drop(turn);
-        let optimizer = AdamW::new(parameters(&model, &config));
+        let optimizer = AdamW::new(parameters(&model, &config), BETA_2);
         let state = State {
             data: hash(embeddings, vectors),
             config,
@@ -423,7 +439,7 @@ impl Trainer {
     /// Everything that is needed to go on, as the bytes of a safetensors file.
     pub fn checkpoint(&self) -> Vec<u8> {
         let tensors = self.tensors();
-        checkpoint::write(&self.state, &tensors)
+        write_checkpoint(FORMAT, &self.state, &tensors)
     }
 
     /// What every epoch did so far, those before a resume included.
@@ -455,11 +471,7 @@ impl Trainer {
     /// All tensors that change in training.
     fn tensors(&self) -> Vec<(String, Tensor)> {
         let mut tensors = self.model.tensors();
-        for parameter in &self.optimizer.parameters {
-            let name = &parameter.name;
-            tensors.push((format!("first.{name}"), parameter.first.shallow_clone()));
-            tensors.push((format!("second.{name}"), parameter.second.shallow_clone()));
-        }
+        tensors.extend(self.optimizer.moments());
         let best = self.best.iter();
         tensors.extend(best.map(|(name, best)| (format!("best.{name}"), best.shallow_clone())));
         tensors
@@ -506,21 +518,6 @@ fn vectors<'a>(
     Ok(Some(vectors))
 }
 
-fn check_device(device: Device) -> Result<()> {
-    let there = tch::Cuda::device_count().max(0) as usize;
-    match device {
-        Device::Cuda(number) if number >= there => Err(Error::Setting {
-            name: "device",
-            got: format!("cuda:{number}"),
-            expected: match there {
-                0 => "cpu: this libtorch sees no CUDA device".to_owned(),
-                there => format!("cpu, or cuda:0 to cuda:{}", there - 1),
-            },
-        }),
-        _ => Ok(()),
-    }
-}
-
 /// Rows held out and rows trained on. Too few to tell anything are not held out.
 fn split(config: &RqVaeConfig, items: usize) -> (Vec<usize>, Vec<usize>) {
     const LEAST: usize = 20;
@@ -530,15 +527,6 @@ fn split(config: &RqVaeConfig, items: usize) -> (Vec<usize>, Vec<usize>) {
     let mut train = train.to_vec();
     train.sort_unstable();
     (held_out.to_vec(), train)
-}
-
-/// Seeds libtorch's generator, of which the whole process has one: trainings in several threads
-/// take turns at it, epoch by epoch, so that none draws from another's seed.
-fn seeded(seed: i64) -> MutexGuard<'static, ()> {
-    static GENERATOR: Mutex<()> = Mutex::new(());
-    let turn = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
-    tch::manual_seed(seed);
-    turn
 }
 
 /// A seed for libtorch's own generator.

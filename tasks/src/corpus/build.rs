@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::mpsc::sync_channel;
 
 use rayon::prelude::*;
@@ -61,11 +62,23 @@ impl Corpus<'_> {
         Ok(())
     }
 
+    /// The rows at some places as they are written, in order. Made on all threads of the pool, and
+    /// held in memory.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Corpus::rows`]; a row that does not fit the format.
+    pub fn bytes(&self, places: Range<u64>, rows: &RowWriter) -> Result<Vec<u8>> {
+        let blocks = self.made(places, rows).into_iter();
+        let blocks = blocks.map(|block| Ok(block?.bytes));
+        Ok(blocks.collect::<Result<Vec<_>>>()?.concat())
+    }
+
     /// Makes blocks of rows on all threads of the pool, and gives them to `take` in order, on a
     /// thread of its own.
     fn blocks(
         &self,
-        places: std::ops::Range<u64>,
+        places: Range<u64>,
         rows: &RowWriter,
         mut take: impl FnMut(Block) -> Result<()> + Send,
     ) -> Result<()> {
@@ -77,13 +90,8 @@ impl Corpus<'_> {
                 blocks.try_for_each(|block| take(block?))
             });
             for first in places.clone().step_by(group as usize) {
-                let end = places.end.min(first + group);
-                let firsts: Vec<u64> = (first..end).step_by(BLOCK as usize).collect();
-                let block = |scratch: &mut Scratch, &first: &u64| {
-                    self.block(first..end.min(first + BLOCK), rows, scratch)
-                };
-                let blocks = firsts.par_iter().map_init(Scratch::default, block);
-                if send.send(blocks.collect()).is_err() {
+                let blocks = self.made(first..places.end.min(first + group), rows);
+                if send.send(blocks).is_err() {
                     break; // the taker has failed, and says why
                 }
             }
@@ -92,12 +100,17 @@ impl Corpus<'_> {
         })
     }
 
-    fn block(
-        &self,
-        places: std::ops::Range<u64>,
-        rows: &RowWriter,
-        scratch: &mut Scratch,
-    ) -> Result<Block> {
+    /// The blocks of some places.
+    fn made(&self, places: Range<u64>, rows: &RowWriter) -> Vec<Result<Block>> {
+        let firsts: Vec<u64> = places.clone().step_by(BLOCK as usize).collect();
+        let block = |scratch: &mut Scratch, &first: &u64| {
+            self.block(first..places.end.min(first + BLOCK), rows, scratch)
+        };
+        let blocks = firsts.par_iter().map_init(Scratch::default, block);
+        blocks.collect()
+    }
+
+    fn block(&self, places: Range<u64>, rows: &RowWriter, scratch: &mut Scratch) -> Result<Block> {
         let mut block = Block {
             // Most rows are shorter; growing a block copies it.
             bytes: Vec::with_capacity((places.end - places.start) as usize * 512),

@@ -329,7 +329,8 @@ impl<'a> Corpus<'a> {
         self.len() == 0
     }
 
-    fn epoch_len(&self) -> u64 {
+    /// Rows of one epoch: those of epoch `e` are at the places from `e` times that on.
+    pub fn epoch_len(&self) -> u64 {
         self.lots.iter().map(|lot| lot.rows).sum()
     }
 

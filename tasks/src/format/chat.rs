@@ -45,22 +45,34 @@ impl ChatTemplate {
         builder.clock(clock).build().map(Self).map_err(refused)
     }
 
-    /// The whole conversation.
+    /// A conversation as a model is to read it: the whole of it or, without an answer, up to where
+    /// the answer begins.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Chat`] if the template refuses it.
+    pub fn render(
+        &self,
+        system: Option<&str>,
+        prompt: &str,
+        answer: Option<&str>,
+    ) -> Result<String> {
+        let system = system.map(Message::system);
+        let turns = [Message::user(prompt)].into_iter();
+        let turns = turns.chain(answer.map(Message::assistant));
+        let messages: Vec<Message> = system.into_iter().chain(turns).collect();
+        let rendered = self.0.render_messages(&messages, answer.is_none());
+        rendered.map_err(refused)
+    }
+
+    /// The whole conversation of a row.
     pub(super) fn conversation(&self, row: &Row<'_>) -> Result<String> {
-        self.render(row, &[Message::assistant(row.answer)], false)
+        self.render(row.system, row.prompt, Some(row.answer))
     }
 
-    /// The conversation up to where the answer begins.
+    /// That up to where the answer begins.
     pub(super) fn prompt(&self, row: &Row<'_>) -> Result<String> {
-        self.render(row, &[], true)
-    }
-
-    fn render(&self, row: &Row<'_>, answer: &[Message], open: bool) -> Result<String> {
-        let system = row.system.map(Message::system);
-        let user = Message::user(row.prompt);
-        let asked: Vec<Message> = system.into_iter().chain([user]).collect();
-        let messages = [&asked, answer].concat();
-        self.0.render_messages(&messages, open).map_err(refused)
+        self.render(row.system, row.prompt, None)
     }
 }
 

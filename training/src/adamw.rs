@@ -3,28 +3,30 @@ use tch::Tensor;
 /// AdamW with decoupled weight decay (Loshchilov and Hutter, 2019, algorithm 2), written here
 /// because tch's optimizers cannot save their state.
 #[derive(Debug)]
-pub(super) struct AdamW {
-    pub(super) parameters: Vec<Parameter>,
-    pub(super) steps: i64,
+pub struct AdamW {
+    parameters: Vec<Parameter>,
+    /// Steps taken so far; the moments' correction depends on it.
+    pub steps: i64,
+    beta_2: f64,
 }
 
 /// One trained tensor and its moments.
 #[derive(Debug)]
-pub(super) struct Parameter {
-    pub(super) name: String,
-    pub(super) value: Tensor,
-    pub(super) first: Tensor,
-    pub(super) second: Tensor,
-    pub(super) learning_rate: f64,
-    pub(super) weight_decay: f64,
+pub struct Parameter {
+    name: String,
+    value: Tensor,
+    first: Tensor,
+    second: Tensor,
+    learning_rate: f64,
+    weight_decay: f64,
 }
 
 const BETA_1: f64 = 0.9;
-const BETA_2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
 
 impl Parameter {
-    pub(super) fn new(name: String, value: Tensor, learning_rate: f64, weight_decay: f64) -> Self {
+    /// A tensor that requires gradients, and how it learns.
+    pub fn new(name: String, value: Tensor, learning_rate: f64, weight_decay: f64) -> Self {
         let (first, second) = (value.zeros_like(), value.zeros_like());
         Self {
             name,
@@ -38,21 +40,36 @@ impl Parameter {
 }
 
 impl AdamW {
-    pub(super) fn new(parameters: Vec<Parameter>) -> Self {
+    /// An optimizer that has not taken a step; of the second moment, a step keeps `beta_2`.
+    pub fn new(parameters: Vec<Parameter>, beta_2: f64) -> Self {
         Self {
             parameters,
             steps: 0,
+            beta_2,
         }
     }
 
-    pub(super) fn zero_grad(&mut self) {
+    /// The moments of all parameters, `first.NAME` and `second.NAME`: what a checkpoint must hold
+    /// beside the model and [`steps`](Self::steps).
+    pub fn moments(&self) -> Vec<(String, Tensor)> {
+        let moments = self.parameters.iter().flat_map(|p| {
+            let named = |which: &str, moment: &Tensor| {
+                (format!("{which}.{}", p.name), moment.shallow_clone())
+            };
+            [named("first", &p.first), named("second", &p.second)]
+        });
+        moments.collect()
+    }
+
+    /// Forgets the gradients of the last step.
+    pub fn zero_grad(&mut self) {
         self.parameters
             .iter_mut()
             .for_each(|parameter| parameter.value.zero_grad());
     }
 
     /// Scales all gradients down to a joint norm of at most `limit`.
-    pub(super) fn clip(&mut self, limit: f64) {
+    pub fn clip(&mut self, limit: f64) {
         let gradients: Vec<Tensor> = self.parameters.iter().map(|p| p.value.grad()).collect();
         let norms: Vec<Tensor> = gradients.iter().map(Tensor::norm).collect();
         let norm = Tensor::stack(&norms, 0).norm();
@@ -63,17 +80,18 @@ impl AdamW {
     }
 
     /// One step with all learning rates multiplied by `factor`.
-    pub(super) fn step(&mut self, factor: f64) {
+    pub fn step(&mut self, factor: f64) {
         self.steps += 1;
         let steps = self.steps as i32;
-        let (correction_1, correction_2) = (1.0 - BETA_1.powi(steps), 1.0 - BETA_2.powi(steps));
+        let (correction_1, correction_2) =
+            (1.0 - BETA_1.powi(steps), 1.0 - self.beta_2.powi(steps));
         tch::no_grad(|| {
             for p in &mut self.parameters {
                 let rate = p.learning_rate * factor;
                 let gradient = p.value.grad();
                 let _ = p.value.g_mul_scalar_(1.0 - rate * p.weight_decay);
                 let _ = p.first.lerp_(&gradient, 1.0 - BETA_1);
-                let _ = p.second.lerp_(&gradient.square(), 1.0 - BETA_2);
+                let _ = p.second.lerp_(&gradient.square(), 1.0 - self.beta_2);
                 let size = p.second.sqrt() / correction_2.sqrt() + EPSILON;
                 let update = &p.first / size * (rate / correction_1);
                 p.value -= update;
@@ -106,7 +124,7 @@ mod tests {
         .build(&store, 0.05)
         .expect("libtorch has AdamW");
         let value = start.copy().set_requires_grad(true);
-        let mut ours = AdamW::new(vec![Parameter::new("w".into(), value, 0.05, 0.1)]);
+        let mut ours = AdamW::new(vec![Parameter::new("w".into(), value, 0.05, 0.1)], 0.999);
         for step in 0..50 {
             reference.backward_step(&loss(&theirs));
             ours.zero_grad();
@@ -123,7 +141,7 @@ mod tests {
     #[test]
     fn clipping_bounds_the_joint_norm() {
         let value = Tensor::from_slice(&[3.0_f32, 4.0]).set_requires_grad(true);
-        let mut optimizer = AdamW::new(vec![Parameter::new("w".into(), value, 0.1, 0.0)]);
+        let mut optimizer = AdamW::new(vec![Parameter::new("w".into(), value, 0.1, 0.0)], 0.999);
         let loss = optimizer.parameters[0].value.square().sum(Kind::Float);
         optimizer.zero_grad();
         loss.backward();

@@ -1,0 +1,69 @@
+//! Items after prompts, by a language model of a Hugging Face folder:
+//!
+//! ```text
+//! generate MODEL INDEX PROMPTS FIRST [THREADS]
+//! ```
+//!
+//! MODEL has config.json and model.safetensors; PROMPTS is JSON, a list of lists of token ids; FIRST
+//! is the token of the first code, behind which those of all levels follow one another. Prints
+//! JSON: the seconds that generation took, the codes of ten items a prompt, and their scores.
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use semantic_id::ItemIndex;
+use semid_recommender::{Generator, Llama, Prompt};
+use tch::Device;
+use trie_decode::{BeamParams, ItemTrie, TokenMap};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [model, index, prompts, first, threads @ ..] = &*arguments else {
+        return Err("generate MODEL INDEX PROMPTS FIRST [THREADS]".into());
+    };
+    let threads = threads.first().map_or(Ok(1), |threads| threads.parse())?;
+    tch::set_num_threads(threads);
+
+    let folder = Path::new(model);
+    let [config, weights] =
+        ["config.json", "model.safetensors"].map(|file| fs::read(folder.join(file)));
+    let model = Llama::from_files(&config?, &weights?, Device::Cpu)?;
+    let trie = ItemTrie::new(ItemIndex::open(fs::read(index)?)?);
+    let prompts: Vec<Vec<u32>> = serde_json::from_slice(&fs::read(prompts)?)?;
+    let prompts = prompts.into_iter().map(|tokens| Prompt {
+        tokens,
+        filter: None,
+    });
+    let prompts: Vec<Prompt<'_>> = prompts.collect();
+
+    let mut next: u32 = first.parse()?;
+    let firsts = trie.space().sizes().iter().map(|size| {
+        let first = next;
+        next += size;
+        first
+    });
+    let firsts: Vec<u32> = firsts.collect();
+    let tokens = TokenMap::ranges(trie.space(), &firsts, model.config().vocab_size)?;
+    let generator = Generator::new(&model, &tokens, trie.space(), BeamParams::default())?;
+
+    let start = Instant::now();
+    let outcomes = generator.run(&trie, &prompts)?;
+    let seconds = start.elapsed().as_secs_f64();
+    let codes = outcomes.iter().map(|outcome| {
+        let hits = outcome.hits.iter();
+        hits.map(|hit| hit.codes.to_vec()).collect::<Vec<_>>()
+    });
+    let scores = outcomes.iter().flat_map(|outcome| &outcome.hits);
+    println!(
+        "{}",
+        serde_json::json!({
+            "seconds": seconds,
+            "found": codes.collect::<Vec<_>>(),
+            "scores": scores.map(|hit| hit.score).collect::<Vec<_>>(),
+        })
+    );
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! A generative recommender: a small Llama that names items by their semantic IDs.
+
+mod baselines;
+mod config;
+mod corpus;
+mod decode;
+mod error;
+mod evaluation;
+mod examples;
+#[cfg(feature = "gguf")]
+mod gguf;
+mod model;
+mod new_tokens;
+mod packing;
+mod ranker;
+mod recommender;
+mod training;
+mod vocabulary;
+
+pub use baselines::{ItemExamples, ItemKnn, Popularity, SasRec};
+pub use config::{LlamaConfig, RopeParameters};
+pub use corpus::{CorpusExamples, StoredRows, TextReader};
+pub use decode::{Generator, Prompt};
+pub use error::{Error, Result};
+pub use evaluation::Evaluation;
+pub use examples::{Example, Examples, HistoryExamples};
+#[cfg(feature = "gguf")]
+pub use gguf::Gguf;
+pub use model::{Llama, Lora, shard_names};
+pub use new_tokens::NewTokens;
+pub use ranker::{Query, Ranker};
+pub use recommender::{Ask, Generative, MODEL_FILES, Reader, Recommender, Settings, search};
+pub use training::{EpochReport, Judge, Trainer, TrainingConfig, TrainingParams};
+pub use vocabulary::Vocabulary;
