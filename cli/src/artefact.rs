@@ -132,6 +132,15 @@ pub(crate) fn listed_keys(path: &Path) -> anyhow::Result<Vec<String>> {
     Ok(keys.map(str::to_owned).collect())
 }
 
+/// The keys between commas, or on the lines of `@FILE`.
+pub(crate) fn keys(given: &str) -> anyhow::Result<Vec<String>> {
+    let owned = |keys: Vec<&str>| keys.into_iter().map(str::to_owned).collect();
+    let Some(path) = given.strip_prefix('@') else {
+        return Ok(owned(given.split(',').collect()));
+    };
+    listed_keys(Path::new(path))
+}
+
 /// A few of many keys, for an error.
 pub(crate) fn some_keys(keys: &[String]) -> String {
     const SHOWN: usize = 3;

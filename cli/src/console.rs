@@ -12,7 +12,7 @@ use clap::Args;
 use serde::Serialize;
 
 /// The options of every command.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Common options")]
 pub(crate) struct Console {
     /// Print the result as one JSON object
@@ -53,6 +53,15 @@ impl Console {
     pub(crate) fn note(&self, message: impl Display) {
         if self.is_watched() {
             // A note that cannot be shown is no reason to stop.
+            let _ = writeln!(io::stderr(), "{message}");
+        }
+    }
+
+    /// Tells what happened to whoever keeps the log of a service, a person or a file.
+    #[cfg(feature = "serve")]
+    pub(crate) fn log(&self, message: impl Display) {
+        if !self.quiet {
+            // A log that cannot be written is no reason to stop.
             let _ = writeln!(io::stderr(), "{message}");
         }
     }

@@ -6,9 +6,8 @@ use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
-use rayon::prelude::*;
 use self_cell::self_cell;
-use semid_tasks::corpus::{Context, Corpus, CorpusOptions, Scratch};
+use semid_tasks::corpus::{Context, Corpus, CorpusOptions};
 use semid_tasks::tokens::Tokenizer;
 use semid_tasks::{ChatTemplate, Part, RowFormat, RowWriter};
 
@@ -108,9 +107,6 @@ self_cell!(
     }
 );
 
-/// Places of a block: what one thread makes at a time.
-const BLOCK: usize = 512;
-
 /// The rows of one part of a corpus: any of them can be made alone, in any order.
 ///
 /// They are those that `semid tasks build` writes, byte for byte.
@@ -164,20 +160,8 @@ impl RecipeRows {
             places.start <= places.end && places.end <= places_of_all,
             "got the places {places:?}, expected some of 0..{places_of_all}"
         );
-        let block = |scratch: &mut Scratch, first: u64| {
-            let mut lines = Vec::new();
-            let end = places.end.min(first + BLOCK as u64);
-            let rows = self.0.borrow_dependent();
-            rows.rows(first..end, scratch, |row| {
-                let writer = &self.0.borrow_owner().borrow_owner().writer;
-                writer.write(row, &mut lines).map(drop)
-            })?;
-            Ok(lines)
-        };
-        let firsts: Vec<u64> = places.clone().step_by(BLOCK).collect();
-        let blocks = firsts.into_par_iter().map_init(Scratch::default, block);
-        let blocks: Vec<Vec<u8>> = blocks.collect::<semid_tasks::Result<_>>()?;
-        Ok(blocks.concat())
+        let writer = &self.0.borrow_owner().borrow_owner().writer;
+        Ok(self.0.borrow_dependent().bytes(places, writer)?)
     }
 }
 

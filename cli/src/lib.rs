@@ -15,9 +15,12 @@ mod generation;
 mod interactions;
 mod map;
 mod materials;
+mod named;
 mod output;
 mod progress;
 mod scores;
+#[cfg(feature = "train")]
+mod training;
 mod tree;
 mod watched;
 

@@ -34,11 +34,25 @@ fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How the process ends when it is asked to, unless at once.
+static ENDING: Mutex<Option<Box<dyn FnOnce() + Send>>> = Mutex::new(None);
+
+/// Makes the first Ctrl-C or SIGTERM do this; the second ends the process as ever.
+#[cfg(feature = "serve")]
+pub(crate) fn on_interrupt(end: impl FnOnce() + Send + 'static) {
+    *ENDING.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(end));
+}
+
 /// Makes Ctrl-C and SIGTERM remove what is unfinished before the process ends.
 pub(crate) fn discard_unfinished_on_interrupt() -> anyhow::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot handle interrupts")?;
     std::thread::spawn(move || {
         signals.forever().next();
+        let end = ENDING.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(end) = end {
+            end();
+            signals.forever().next();
+        }
         let unfinished = unfinished();
         for path in unfinished.iter() {
             // There is nobody left to tell.

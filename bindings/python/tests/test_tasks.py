@@ -4,6 +4,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 
 import numpy
 import pytest
@@ -92,11 +93,22 @@ def test_bad_recipes_and_places(recipe, tmp_path):
         tasks.Corpus(csv)
 
 
+def interrupt_when(begun):
+    """Presses Ctrl-C as soon as a condition holds."""
+
+    def watch():
+        while not begun():
+            time.sleep(0.001)
+        signal.raise_signal(signal.SIGINT)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def test_a_build_that_is_stopped_goes_on(recipe, tmp_path):
     """Ctrl-C is heard at once; the same build then gives what it would have given."""
-    many = write_recipe(tmp_path, "many.toml", 6000, "[output]\nsamples_per_shard = 200000")
+    many = write_recipe(tmp_path, "many.toml", 3000, "[output]\nsamples_per_shard = 100000")
     out = tmp_path / "corpus"
-    threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
+    interrupt_when((out / "journal.json").exists)
     with pytest.raises(KeyboardInterrupt):
         tasks.build(many, out)
     assert not (out / "manifest.json").exists()
@@ -125,12 +137,12 @@ def test_embeddings_are_checked(recipe, tmp_path):
 def test_a_check_that_is_stopped_writes_no_page(tmp_path):
     """Ctrl-C is heard before all is measured."""
     rng = numpy.random.default_rng(0)
-    codes = numpy.unique(rng.integers(0, 64, (60_000, 4), dtype=numpy.uint16), axis=0)
+    codes = numpy.unique(rng.integers(0, 64, (200_000, 4), dtype=numpy.uint16), axis=0)
     index = semid.Index.build([str(row) for row in range(len(codes))], codes, [64] * 4)
     index.save(tmp_path / "index.safetensors")
     numpy.save(tmp_path / "emb.npy", rng.normal(size=(len(codes), 64)).astype(numpy.float32))
-    threading.Timer(0.2, signal.raise_signal, [signal.SIGINT]).start()
     page = tmp_path / "page.html"
+    interrupt_when(lambda: any(tmp_path.glob(".semid-*")))
     with pytest.raises(KeyboardInterrupt):
         semid.check(tmp_path / "index.safetensors", embeddings=tmp_path / "emb.npy", report=page)
     assert not page.exists()

@@ -11,7 +11,7 @@ use trie_decode::{
     Scratch, TokenMap,
 };
 
-use crate::artefact::{listed_keys, open_index};
+use crate::artefact::{keys, open_index};
 use crate::console::Console;
 use crate::map::{self, Bytes};
 use crate::scores::ScoreFile;
@@ -183,15 +183,6 @@ impl From<NormalizerName> for Normalizer {
             NormalizerName::ValidChildren => Self::ValidChildren,
         }
     }
-}
-
-/// The keys between commas, or on the lines of `@FILE`.
-fn keys(given: &str) -> anyhow::Result<Vec<String>> {
-    let owned = |keys: Vec<&str>| keys.into_iter().map(str::to_owned).collect();
-    let Some(path) = given.strip_prefix('@') else {
-        return Ok(owned(given.split(',').collect()));
-    };
-    listed_keys(Path::new(path))
 }
 
 /// The tokens of a `tokenizer.json`, of a model with logits `columns` wide.

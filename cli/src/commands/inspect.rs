@@ -13,7 +13,7 @@ use crate::console::Console;
 use crate::map;
 use crate::tree::TreeShape;
 
-/// Say what a file or folder is: an index, a model, embeddings, a corpus
+/// Say what a file or folder is: an index, a model, a recommender, embeddings, a corpus
 ///
 /// Of an index it also shows the tree: for each level its nodes, into how many of them the prefixes
 /// before it fan out, and the share of those prefixes whose next code is certain.
@@ -42,6 +42,8 @@ impl Inspect {
         let is_corpus = ["split.jsonl", "journal.json"].map(|file| path.join(file).exists());
         let report = if is_corpus.contains(&true) {
             corpus(path)?
+        } else if path.join("recommender.json").exists() {
+            recommender(path)?
         } else if path.is_dir() {
             model(path)?
         } else {
@@ -70,6 +72,27 @@ fn corpus(path: &Path) -> anyhow::Result<Report> {
         facts,
         tree: None,
         manifest: Some(manifest),
+    })
+}
+
+fn recommender(path: &Path) -> anyhow::Result<Report> {
+    let json = |file: &str| -> anyhow::Result<Value> {
+        let path = path.join(file);
+        serde_json::from_slice(&map::open(&path)?).with_context(|| path.display().to_string())
+    };
+    let (reader, shape) = (json("recommender.json")?, json("config.json")?);
+    let facts = json!({
+        "codes": reader["codes"],
+        "history": reader["items"],
+        "width": shape["hidden_size"],
+        "layers": shape["num_hidden_layers"],
+        "index": reader["index"],
+    });
+    Ok(Report {
+        kind: "recommender",
+        facts,
+        tree: None,
+        manifest: manifest(&path.join("manifest.json"))?,
     })
 }
 

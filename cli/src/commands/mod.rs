@@ -16,6 +16,8 @@ mod import;
 mod index;
 mod inspect;
 mod rebuild;
+#[cfg(feature = "train")]
+mod recommend;
 mod remove;
 pub(crate) mod tasks;
 #[cfg(feature = "train")]
@@ -67,6 +69,8 @@ commands! {
     Decode(decode::Decode),
     Eval(eval::Eval),
     Tasks(tasks::Tasks),
+    #[cfg(feature = "train")]
+    Recommend(recommend::Recommend),
     Bench(bench::Bench),
     Completions(completions::Completions),
 }

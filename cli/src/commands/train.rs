@@ -3,7 +3,7 @@ use std::fs;
 use std::io::Write;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -16,17 +16,15 @@ use rq_vae::{
 use semantic_id::{Collisions, ItemKeys, LevelStatistics, Manifest};
 use semid_tasks::EventFormat;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use tch::Device;
 
 use crate::artefact::{EmbeddingFile, beside, peak_rss, write_model};
 use crate::console::Console;
 use crate::interactions::{Interactions, RANK, WINDOW};
 use crate::output::{OutputFile, OutputFolder};
+use crate::training::{checkpoint_every, device, with_settings};
 use crate::{progress, usage_error};
-
-/// A checkpoint is written after the first epoch that ends this long after the last one.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 
 /// Weight of the alignment with histories, where there are some and it is not set.
 const ALIGNMENT: f64 = 0.3;
@@ -130,7 +128,7 @@ impl Train {
     pub(crate) fn run(&self, console: &Console) -> anyhow::Result<()> {
         let start = Instant::now();
         let config = self.config()?;
-        let device = self.device()?;
+        let device = device(&self.device)?;
         if config.epochs == 0 && device != Device::Cpu {
             let device = &self.device;
             return Err(usage_error(format!(
@@ -200,20 +198,7 @@ impl Train {
             PresetName::LcRec => Preset::LcRec,
             PresetName::RkMeans => Preset::RkMeans,
         };
-        let mut params = serde_json::to_value(RqVaeParams::preset(preset))?;
-        for setting in &self.settings {
-            let (name, value) = setting
-                .split_once('=')
-                .ok_or_else(|| usage_error(format!("--set {setting}: expected NAME=VALUE")))?;
-            let Some(slot) = params.get_mut(name) else {
-                return Err(usage_error(format!(
-                    "--set {name}: there is no such setting"
-                )));
-            };
-            *slot = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
-        }
-        let mut params: RqVaeParams = serde_json::from_value(params)
-            .map_err(|error| usage_error(format!("--set: {error}")))?;
+        let mut params = with_settings(RqVaeParams::preset(preset), &self.settings)?;
         if !self.blocks.is_empty() {
             let levels = self.blocks.iter().map(|&(_, levels)| levels);
             params.levels = levels.fold(0, usize::saturating_add);
@@ -261,22 +246,6 @@ impl Train {
             CollaborativeVectors::learn(&training, items.len(), WINDOW, RANK, config.seed)
                 .with_context(|| path.display().to_string())?;
         Ok(Some((interactions, vectors)))
-    }
-
-    fn device(&self) -> anyhow::Result<Device> {
-        let number = match self.device.split_once(':') {
-            None if self.device == "cpu" => return Ok(Device::Cpu),
-            None if self.device == "cuda" => Some(0),
-            Some(("cuda", number)) => number.parse().ok(),
-            _ => None,
-        };
-        match number {
-            Some(number) => Ok(Device::Cuda(number)),
-            None => Err(usage_error(format!(
-                "--device {}: expected cpu or cuda:N",
-                self.device
-            ))),
-        }
     }
 
     fn cluster(
@@ -393,14 +362,6 @@ fn block(text: &str) -> Result<(usize, usize), String> {
 struct Trained {
     encoder: Encoder,
     epochs: Vec<EpochReport>,
-}
-
-/// Tests set this to have a checkpoint after every epoch.
-fn checkpoint_every() -> Duration {
-    let seconds = std::env::var("SEMID_CHECKPOINT_SECONDS")
-        .ok()
-        .and_then(|s| s.parse().ok());
-    seconds.map_or(CHECKPOINT_EVERY, Duration::from_secs)
 }
 
 fn show(bar: &ProgressBar, epoch: &EpochReport) {

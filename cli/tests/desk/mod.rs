@@ -128,6 +128,25 @@ impl Desk {
         self.ok("train emb.npy --preset rk-means --levels 3 --codes 16 --out model");
         self.ok("index emb.npy --model model --out index.safetensors");
     }
+
+    /// Writes `events.csv`, in which after one of 24 items comes mostly the one five behind it, and
+    /// `items.jsonl` with titles that no page may take for HTML.
+    pub(crate) fn histories(&self) {
+        let mut csv = "user_id,item_id,timestamp\n".to_owned();
+        for user in 0..150 {
+            for at in 0..4 + user % 6 {
+                let item = (user * 7 + 5 * at + usize::from(user % 13 == at)) % 24;
+                csv += &format!("u{user},{},{at}\n", key(item));
+            }
+        }
+        csv += "u0,unheard-of,99\n";
+        self.write("events.csv", csv);
+        let item = |item: usize| {
+            let title = format!("Thing <b>{item}</b>");
+            format!("{{\"item_id\":\"{}\",\"title\":\"{title}\"}}\n", key(item))
+        };
+        self.write("items.jsonl", (0..ITEMS).map(item).collect::<String>());
+    }
 }
 
 pub(crate) fn key(item: usize) -> String {

@@ -127,13 +127,10 @@ impl Check {
 
     fn measured(&self, stop: &AtomicBool) -> anyhow::Result<Report> {
         let gates = self.gates()?;
-        if self.embeddings.is_none() {
-            let beside = [("keys", &self.keys), ("model", &self.model)];
-            let given = beside.iter().find(|(_, path)| path.is_some());
+        for (name, path) in [("keys", &self.keys), ("model", &self.model)] {
             ensure!(
-                given.is_none(),
-                "got {} without embeddings",
-                given.unwrap_or(&beside[0]).0
+                path.is_none() || self.embeddings.is_some(),
+                "got {name} without embeddings; give those that it is for"
             );
         }
         let page = self.report.as_deref().map(OutputFile::create).transpose()?;

@@ -15,7 +15,8 @@ use semid_tasks::{EventOptions, Input, Part};
 use crate::artefact::open_index;
 use crate::console::Console;
 use crate::map;
-use report::{Compared, Difference, Lists, Named, Report, Slice};
+use crate::named::Named;
+use report::{Compared, Difference, Lists, Report, Slice};
 
 /// Tell how good predictions are, and whether they beat others by more than chance
 ///

@@ -1,17 +1,9 @@
 use std::fmt;
 
 use semid_tasks::metrics::{self, Items, List, Predictions, Truth};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
-/// Values by name, in order: an object.
-#[derive(Debug)]
-pub(super) struct Named<T>(pub(super) Vec<(String, T)>);
-
-impl<T: Serialize> Serialize for Named<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
-    }
-}
+use crate::named::Named;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
@@ -125,7 +117,11 @@ impl fmt::Display for Report {
             for (label, Slice { users, metrics }) in &slices.0 {
                 write!(f, "\n{family:12} {label:11} {users:>7}")?;
                 for name in &self.headline {
-                    write!(f, " {:>9.4}", metrics.get(name))?;
+                    write!(
+                        f,
+                        " {:>9.4}",
+                        metrics.get(name).copied().unwrap_or(f64::NAN)
+                    )?;
                 }
             }
         }
@@ -133,13 +129,6 @@ impl fmt::Display for Report {
             Some(comparison) => comparison.fmt(f),
             None => Ok(()),
         }
-    }
-}
-
-impl Named<f64> {
-    fn get(&self, name: &str) -> f64 {
-        let value = self.0.iter().find(|(own, _)| own == name);
-        value.map_or(f64::NAN, |(_, value)| *value)
     }
 }
 
