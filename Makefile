@@ -20,8 +20,8 @@ titles: build
 
 test:
 	@$(TORCH) && if cargo nextest --version >/dev/null 2>&1; \
-	  then cargo nextest run $(ALL); \
-	  else cargo test $(ALL) --lib --bins --tests; fi
+	  then cargo nextest run $(ALL) --no-fail-fast; \
+	  else cargo test $(ALL) --no-fail-fast --lib --bins --tests; fi
 	@# Cargo gives doctests no rpath.
 	@$(TORCH) && LD_LIBRARY_PATH="$${LIBTORCH:+$$LIBTORCH/lib:}$$LD_LIBRARY_PATH" cargo test $(ALL) --doc
 
@@ -44,9 +44,10 @@ mistralrs:
 test-ecosystem: mistralrs
 	@python3 -B scripts/test_ecosystem.py
 
-# The page of `semid check --report`, opened in Chromium if there is one.
+# The pages of `semid check --report` and `semid recommend serve`, opened in Chromium if there is one.
 report: build
 	@python3 -B scripts/check_report.py target/release/semid
+	@python3 -B scripts/check_serve.py target/release/semid
 
 # The C and C++ programs of bindings/c, under sanitizers.
 c: build

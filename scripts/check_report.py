@@ -3,39 +3,25 @@
 A small catalogue is checked with all inputs and with the index alone. Both pages are opened wide
 and narrow, light and dark: no error, no request, no sideways scrolling, charts that drew something,
 and a title where the pointer is. Titles are hostile. Without a Chromium this says so and passes.
-
-The packages of check_report.txt (50 MB to fetch) go into a virtual environment in the user's cache.
 """
 
 import itertools
 import json
 import math
 import pathlib
-import shutil
 import struct
 import subprocess
 import sys
 import tempfile
 
-import cached_environment
+import chromium
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-SIZES = {"wide": (1280, 800), "narrow": (390, 844)}
 ITEMS, CODES, DIM = 400, 16, 8
 HOSTILE = "</script><script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">"
 
 
 def say(message: str) -> None:
     print(f"report: {message}", file=sys.stderr)
-
-
-CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
-if CHROMIUM is None:
-    say(f"there is no Chromium here ({', '.join(NAMES)}): the page is not opened")
-    sys.exit()
-cached_environment.enter("report", pathlib.Path(__file__).resolve().with_suffix(".txt"))
-
-import playwright.sync_api
 
 
 def title(item: int) -> str:
@@ -71,56 +57,41 @@ def write_pages(semid: pathlib.Path, folder: pathlib.Path) -> dict[str, pathlib.
 
 
 def look(browser, page_file: pathlib.Path, name: str, size: str, scheme: str, screenshots: pathlib.Path | None) -> None:
-    width, height = SIZES[size]
-    context = browser.new_context(
-        viewport={"width": width, "height": height}, color_scheme=scheme, has_touch=size == "narrow"
-    )
-    page = context.new_page()
-    problems, requests = [], []
-    page.on("console", lambda message: problems.append(message.text))
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("request", lambda request: requests.append(request.url))
-    page.goto(page_file.as_uri())
-    page.wait_for_selector(".cell")
-    count = lambda selector: page.locator(selector).count()
+    with chromium.page(browser, size, scheme) as (page, problems, requests):
+        page.goto(page_file.as_uri())
+        page.wait_for_selector(".cell")
+        count = lambda selector: page.locator(selector).count()
 
-    assert not problems, problems
-    assert requests == [page_file.as_uri()], requests
-    scroll, room = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-    assert scroll <= room == width, f"{scroll} pixels in {room}"
-    assert "taken" not in page.title()
-    assert count(".use rect") >= CODES
-    assert count(".bars .track i") >= (20 if name == "full" else 0)
-    dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert (sum(map(int, dark[4:-1].split(","))) < 200) == (scheme == "dark"), dark
+        assert not problems, problems
+        assert requests == [page_file.as_uri()], requests
+        chromium.check_style(page, size, scheme)
+        assert "taken" not in page.title()
+        assert count(".use rect") >= CODES
+        assert count(".bars .track i") >= (20 if name == "full" else 0)
 
-    page.locator(".cell").first.hover()
-    tip = page.locator("#tip")
-    assert tip.is_visible()
-    assert ("Thing" if name == "full" else "items") in tip.inner_text(), tip.inner_text()
-    box = tip.bounding_box()
-    assert box["x"] >= 0 and box["x"] + box["width"] <= width, box
-    if screenshots:
-        page.screenshot(path=screenshots / f"{name}-{size}-{scheme}-tip.png")
-    page.locator(".cell.open").first.click()
-    assert count("#trail button") == 2
-    assert not problems, problems
-    if screenshots:
-        page.mouse.move(0, 0)
-        page.screenshot(path=screenshots / f"{name}-{size}-{scheme}.png", full_page=True)
-    context.close()
+        page.locator(".cell").first.hover()
+        tip = page.locator("#tip")
+        assert tip.is_visible()
+        assert ("Thing" if name == "full" else "items") in tip.inner_text(), tip.inner_text()
+        box = tip.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= chromium.SIZES[size][0], box
+        if screenshots:
+            page.screenshot(path=screenshots / f"{name}-{size}-{scheme}-tip.png")
+        page.locator(".cell.open").first.click()
+        assert count("#trail button") == 2
+        assert not problems, problems
+        if screenshots:
+            page.mouse.move(0, 0)
+            page.screenshot(path=screenshots / f"{name}-{size}-{scheme}.png", full_page=True)
 
 
 def main(semid: str, screenshots: str | None = None) -> None:
-    with tempfile.TemporaryDirectory() as scratch, playwright.sync_api.sync_playwright() as play:
+    with tempfile.TemporaryDirectory() as scratch, chromium.browser() as browser:
         pages = write_pages(pathlib.Path(semid).resolve(), pathlib.Path(scratch))
-        # As root, which CI may be, Chromium has no sandbox.
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        looks = list(itertools.product(pages.items(), SIZES, ("light", "dark")))
+        looks = list(itertools.product(pages.items(), chromium.SIZES, chromium.SCHEMES))
         for (name, file), size, scheme in looks:
             look(browser, file, name, size, scheme, screenshots and pathlib.Path(screenshots))
         say(f"{len(looks)} looks at the page in Chromium {browser.version}: it is drawn, and asks for nothing")
-        browser.close()
 
 
 main(*sys.argv[1:])

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Semantic IDs for the 1,682 movies of MovieLens 100K, from texts to a checked index and a small
-# corpus of it, into demo/.
+# Semantic IDs for the 1,682 movies of MovieLens 100K, from texts to a checked index, a small corpus
+# of it, and recommendations, into demo/.
 # A step whose output is newer than its inputs is not run again. Needs target/release/semid (make build).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -23,19 +23,21 @@ is_newer() {
   return 0
 }
 
-# step NAME OUTPUT INPUT... -- ARGUMENTS...: runs `semid NAME ARGUMENTS`; what it reports goes to demo/NAME.json.
+# step COMMAND OUTPUT INPUT... -- ARGUMENTS...: runs `semid COMMAND ARGUMENTS`; what it reports goes to
+# demo/COMMAND.json, with - between two words.
 step() {
-  local name=$1 output=$2 inputs=() status=0
+  local command=$1 name=${1// /-} output=$2 inputs=() status=0
   shift 2
   while [ "$1" != -- ]; do inputs+=("$1"); shift; done
   shift
   if [ -e "$output" ] && is_newer "demo/$name.json" "${inputs[@]}"; then
-    echo "$name: done before"
+    echo "$command: done before"
     return
   fi
-  echo "$name: semid $name $*"
+  echo "$command: semid $command $*"
   rm -f "demo/$name.json"
-  "$semid" "$name" "$@" --json >"demo/$name.json.part" || status=$?
+  # shellcheck disable=SC2086  # a command may be two words
+  "$semid" $command "$@" --json >"demo/$name.json.part" || status=$?
   # A check that fails still reports; nothing else does.
   if [ -s "demo/$name.json.part" ]; then mv "demo/$name.json.part" "demo/$name.json"; fi
   return "$status"
@@ -78,3 +80,10 @@ echo "three rows:"
 for row in 1 2 3; do
   sed -n "${row}p" demo/corpus/train/part-00000-of-00001.jsonl
 done
+
+step "recommend train" demo/taste demo/index.json -- \
+  --interactions "$cache/ml-100k/ml-100k.inter" --items "$movies" --index "$index" --out demo/taste --seed 42 \
+  --width 64 --epochs 8 --validation-users 300
+step "recommend eval" demo/recommend-eval.json "demo/recommend-train.json" -- \
+  demo/taste --interactions "$cache/ml-100k/ml-100k.inter" --baseline popularity,item-knn --leave-out-seen
+python3 scripts/demo_recommend.py "$semid" demo/taste demo/recommend-eval.json "$cache/ml-100k/ml-100k.inter"
