@@ -1,9 +1,11 @@
 //! A generative recommender: one subcommand a file.
 
+mod course;
 mod eval;
 mod folder;
 mod page;
 mod query;
+mod scratch;
 #[cfg(feature = "serve")]
 mod serve;
 mod train;

@@ -1,32 +1,22 @@
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
-use std::io::Write;
-use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::Context;
 use clap::Args;
-use indicatif::ProgressBar;
 use semantic_id::{Digest, Manifest};
-use semid_recommender::{
-    EpochReport, Evaluation, Generative, HistoryExamples, Llama, LlamaConfig, Reader, Recommender,
-    Settings, Trainer, TrainingConfig, TrainingParams,
-};
-use semid_tasks::metrics::{Metric, Scores};
-use semid_tasks::{EventFormat, Part, Split};
+use semid_tasks::{EventFormat, Split};
 use serde::Serialize;
 use serde_json::json;
 use trie_decode::ItemTrie;
 
+use super::course::{Checkpoint, Course, Data, Trained};
 use super::folder;
+use super::scratch::Scratch;
 use crate::artefact::{beside, name, open_index, peak_rss};
 use crate::console::Console;
 use crate::interactions::Interactions;
-use crate::output::{OutputFile, OutputFolder};
-use crate::progress;
-use crate::training::{checkpoint_every, device, with_settings};
+use crate::output::OutputFolder;
 
 /// Train a recommender from scratch on users' histories
 ///
@@ -56,41 +46,17 @@ pub(crate) struct Train {
     /// The model folder to write
     #[arg(long, value_name = "MODEL")]
     out: PathBuf,
-    /// Items of a history that the model reads, its last ones
-    #[arg(long, value_name = "N", default_value = "20")]
-    history: NonZeroUsize,
-    /// Width of the transformer, a multiple of 32
-    #[arg(long, value_name = "D", default_value = "128")]
-    width: NonZeroUsize,
-    /// Layers of the transformer
-    #[arg(long, value_name = "N", default_value = "2")]
-    layers: NonZeroUsize,
-    /// Passes over the histories, at most
-    #[arg(long, value_name = "N")]
-    epochs: Option<usize>,
+    #[command(flatten)]
+    scratch: Scratch,
+    #[command(flatten)]
+    course: Course,
     /// Seed of all draws
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Any other setting by its name in the manifest, as --set dropout=0.3
-    #[arg(long = "set", value_name = "NAME=VALUE")]
-    settings: Vec<String>,
-    /// Users who are asked about after each epoch
-    #[arg(long, value_name = "N", default_value = "2000")]
-    validation_users: NonZeroUsize,
-    /// Where to train: cpu, or cuda:N
-    #[arg(long, default_value = "cpu")]
-    device: String,
-    /// Threads of libtorch. More can be slower: they wait by spinning. The model depends on
-    /// their number, not on --threads
-    #[arg(long, value_name = "N", default_value = "1")]
-    torch_threads: NonZeroU16,
     /// Go on from MODEL.checkpoint, if it is there
     #[arg(long)]
     resume: bool,
 }
-
-/// Beams of the search that validation is asked by.
-const VALIDATION_BEAMS: usize = 20;
 
 /// What `recommend train` reports; times in seconds, sizes in bytes.
 #[derive(Debug, Serialize)]
@@ -114,59 +80,27 @@ struct Report {
 impl Train {
     pub(crate) fn run(&self, console: &Console) -> anyhow::Result<()> {
         let start = Instant::now();
-        let device = device(&self.device)?;
+        self.course.device()?;
         let output = OutputFolder::create(&self.out)?;
         let titles = self.items.as_deref().map(folder::titles).transpose()?;
         let trie = ItemTrie::new(open_index(&self.index, false)?);
         let index = trie.index().expect("the trie was made of an index");
         let interactions = Interactions::open(&self.interactions, self.format, &index.keys()?)?;
         let histories = interactions.histories();
-        let split = Split::leave_one_out(histories);
-        tch::set_num_threads(self.torch_threads.get().into());
-
-        let reader = Reader::new(Settings {
-            index: index.digest(),
-            codes: index.space().sizes().to_vec(),
-            items: self.history.get(),
-        })?;
-        let config = self.config(index.levels())?;
-        let shape = self.shape(&reader);
-        let model = Llama::new(shape, device, config.seed as i64)?;
-        let vocabulary = reader.vocabulary();
-        let examples =
-            HistoryExamples::new(histories, &split, &trie, vocabulary, self.history.get())?;
-        let mut trainer = self.trainer(model, &config, &examples, console)?;
-        let validation = Evaluation::new(histories, &split, Part::Valid, false);
-        let validation = validation.sampled(self.validation_users.get());
-        let mut judge = |model: &Llama| {
-            let ranker = Generative {
-                model,
-                reader: &reader,
-                trie: &trie,
-                beams: VALIDATION_BEAMS,
-            };
-            let lists = validation.lists(&ranker, 10, |_| ())?;
-            let scores = Scores::of(vec![Metric::Ndcg(10)], &validation.paired(&lists));
-            Ok((scores.users() > 0).then(|| scores.means()[0]))
+        let data = Data {
+            histories,
+            split: &Split::leave_one_out(histories),
+            trie: &trie,
         };
+        let checkpoint = Checkpoint {
+            path: beside(&self.out, "checkpoint"),
+            resume: self.resume,
+        };
+        let trained =
+            self.scratch
+                .train(&self.course, self.seed, data, &checkpoint, console)?;
 
-        let bar = progress::bar(console, "epochs", config.epochs);
-        bar.set_position(trainer.epochs().len() as u64);
-        let mut saved = Instant::now();
-        while let Some(epoch) = trainer.epoch(&mut judge)? {
-            show(&bar, &epoch);
-            if saved.elapsed() >= checkpoint_every() {
-                self.write_checkpoint(&trainer)?;
-                saved = Instant::now();
-            }
-        }
-        bar.finish_and_clear();
-        let epochs = trainer.epochs().to_vec();
-        let recommender = Recommender::new(trainer.finish(), reader)?;
-        let best = epochs.iter().max_by(|a, b| {
-            let value = |epoch: &EpochReport| epoch.validation.unwrap_or_default();
-            value(a).total_cmp(&value(b)).then(b.epoch.cmp(&a.epoch))
-        });
+        let best = trained.best();
         let seconds = start.elapsed().as_secs_f64();
         let report = Report {
             out: self.out.clone(),
@@ -174,96 +108,40 @@ impl Train {
             events: histories.events(),
             items: index.items(),
             unknown_items_skipped: histories.unknown_skipped(),
-            parameters: recommender.model().parameters(),
-            epochs_run: epochs.len(),
+            parameters: trained.recommender.model().parameters(),
+            epochs_run: trained.epochs.len(),
             best_epoch: best.map_or(0, |epoch| epoch.epoch),
             validation: best.and_then(|epoch| epoch.validation).unwrap_or_default(),
-            validation_users: validation.users().len(),
+            validation_users: trained.validation_users,
             seconds,
-            seconds_an_epoch: seconds / epochs.len().max(1) as f64,
+            seconds_an_epoch: seconds / trained.epochs.len().max(1) as f64,
             peak_rss: peak_rss(),
         };
-        let mut manifest = self.manifest(&config, &report);
+        let mut manifest = self.manifest(&trained, &report);
         manifest
             .inputs
             .insert(name(&self.index), Digest::of(index.bytes()));
         interactions.enter(&mut manifest);
         folder::write(
             output,
-            &recommender,
+            &trained.recommender,
             index.bytes(),
             &titles.unwrap_or_else(BTreeMap::new),
-            &lines(&epochs)?,
+            &trained.lines()?,
             manifest,
         )?;
-        // The model is there: what is left of the way to it is of no more use.
-        let _ = fs::remove_file(self.checkpoint());
+        checkpoint.remove();
         console.report(&report)
     }
 
-    /// Rows that hold the longest history, unless set otherwise.
-    fn config(&self, levels: usize) -> anyhow::Result<TrainingConfig> {
-        let mut params = TrainingParams::default();
-        params.row_tokens = 1 + self.history.get() * levels;
-        params.batch_tokens = params.batch_tokens.max(params.row_tokens);
-        let mut params = with_settings(params, &self.settings)?;
-        params.epochs = self.epochs.unwrap_or(params.epochs);
-        params.seed = self.seed.unwrap_or(params.seed);
-        params.check().map_err(crate::usage_error)
-    }
-
-    fn shape(&self, reader: &Reader) -> LlamaConfig {
-        let levels = reader.settings().codes.len();
-        let context = 1 + (self.history.get() + 1) * levels;
-        let mut shape = LlamaConfig::small(reader.vocabulary().len(), self.width.get(), context);
-        shape.num_hidden_layers = self.layers.get();
-        shape
-    }
-
-    fn trainer<'e>(
-        &self,
-        model: Llama,
-        config: &TrainingConfig,
-        examples: &'e HistoryExamples<'_, crate::map::Bytes>,
-        console: &Console,
-    ) -> anyhow::Result<Trainer<'e>> {
-        let path = self.checkpoint();
-        if !self.resume || !path.exists() {
-            return Ok(Trainer::new(model, config.clone(), examples)?);
-        }
-        let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
-        let trainer = Trainer::resume(model, config.clone(), examples, &bytes)
-            .with_context(|| path.display().to_string())?;
-        console.note(format_args!(
-            "resumed after epoch {}",
-            trainer.epochs().len()
-        ));
-        Ok(trainer)
-    }
-
-    fn checkpoint(&self) -> PathBuf {
-        beside(&self.out, "checkpoint")
-    }
-
-    fn write_checkpoint(&self, trainer: &Trainer<'_>) -> anyhow::Result<()> {
-        let mut file = OutputFile::create(&self.checkpoint())?;
-        file.write_all(&trainer.checkpoint())?;
-        file.commit()?;
-        Ok(())
-    }
-
-    fn manifest(&self, config: &TrainingConfig, report: &Report) -> Manifest {
+    fn manifest(&self, trained: &Trained, report: &Report) -> Manifest {
         let configuration = json!({
-            "settings": config,
-            "history": self.history,
-            "width": self.width,
-            "layers": self.layers,
-            "validation_users": self.validation_users,
-            "device": self.device,
-            "torch_threads": self.torch_threads,
+            "settings": trained.config,
+            "model": self.scratch,
+            "course": self.course,
         });
         let mut manifest = Manifest::new("recommend train", configuration);
-        manifest.seed = Some(config.seed);
+        manifest.seed = Some(trained.config.seed);
         let counts = [
             ("users", report.users),
             ("events", report.events),
@@ -277,27 +155,6 @@ impl Train {
         });
         manifest
     }
-}
-
-fn lines(epochs: &[EpochReport]) -> anyhow::Result<Vec<u8>> {
-    let mut lines = Vec::new();
-    for epoch in epochs {
-        serde_json::to_writer(&mut lines, epoch)?;
-        lines.push(b'\n');
-    }
-    Ok(lines)
-}
-
-fn show(bar: &ProgressBar, epoch: &EpochReport) {
-    bar.set_position(epoch.epoch as u64);
-    let validation = epoch
-        .validation
-        .map(|value| format!(", validation NDCG@10 {value:.4}"));
-    bar.set_message(format!(
-        "epochs: loss {:.3}{}",
-        epoch.loss,
-        validation.unwrap_or_default()
-    ));
 }
 
 impl fmt::Display for Report {
