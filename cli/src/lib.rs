@@ -46,6 +46,8 @@ struct Cli {
 
 /// Runs the command that was typed.
 pub fn main() -> ExitCode {
+    #[cfg(feature = "train")]
+    training::quiet_about_memory();
     let cli = Cli::parse();
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,

@@ -20,6 +20,16 @@ pub(crate) fn checkpoint_every() -> Duration {
     seconds.map_or(CHECKPOINT_EVERY, Duration::from_secs)
 }
 
+/// Too little memory becomes an error; of the panic on the way to it nothing is to be seen.
+pub(crate) fn quiet_about_memory() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if semid_training::memory_needed(panic.payload()).is_none() {
+            tell(panic);
+        }
+    }));
+}
+
 /// What was typed for `--device`.
 pub(crate) fn device(name: &str) -> anyhow::Result<Device> {
     let number = match name.split_once(':') {

@@ -141,7 +141,7 @@ fn what_cannot_be_asked_is_named() {
 
     let message = desk.fails(1, "recommend query model --history item-1");
     assert!(
-        message.contains("no folder of `semid recommend train`"),
+        message.contains("folder of `semid recommend train`"),
         "{message}"
     );
     desk.write("taste/recommender.json", "{}");

@@ -2,6 +2,7 @@
 
 mod baselines;
 mod config;
+mod conversation;
 mod corpus;
 mod decode;
 mod error;
@@ -12,6 +13,7 @@ mod gguf;
 mod model;
 mod new_tokens;
 mod packing;
+mod pretrained;
 mod ranker;
 mod recommender;
 mod training;
@@ -19,6 +21,7 @@ mod vocabulary;
 
 pub use baselines::{ItemExamples, ItemKnn, Popularity, SasRec};
 pub use config::{LlamaConfig, RopeParameters};
+pub use conversation::{Conversation, Speech};
 pub use corpus::{CorpusExamples, StoredRows, TextReader};
 pub use decode::{Generator, Prompt};
 pub use error::{Error, Result};
@@ -28,7 +31,8 @@ pub use examples::{Example, Examples, HistoryExamples};
 pub use gguf::Gguf;
 pub use model::{Llama, Lora, shard_names};
 pub use new_tokens::NewTokens;
+pub use pretrained::Pretrained;
 pub use ranker::{Query, Ranker};
-pub use recommender::{Ask, Generative, MODEL_FILES, Reader, Recommender, Settings, search};
+pub use recommender::{Ask, Generative, Reader, Recommender, Settings};
 pub use training::{EpochReport, Judge, Trainer, TrainingConfig, TrainingParams};
 pub use vocabulary::Vocabulary;

@@ -1,17 +1,28 @@
 use semantic_id::{Code, CodeSpace, Digest, ItemId, ItemIndex, SemanticId};
 use serde::{Deserialize, Serialize};
 use tch::Device;
-use trie_decode::{BeamParams, Filter, ItemTrie, Normalizer, Outcome};
+use trie_decode::{BeamParams, Filter, ItemTrie, Normalizer, Outcome, TokenMap};
 
-use crate::{Error, Generator, Llama, Prompt, Query, Ranker, Result, Vocabulary};
+use crate::{
+    Conversation, Error, Generator, Llama, Prompt, Query, Ranker, Result, Speech, Vocabulary,
+};
 
 /// How a model reads a history, and where codes are among its tokens: all that its weights do
 /// not tell.
 #[derive(Debug)]
 pub struct Reader {
-    vocabulary: Vocabulary,
+    language: Language,
     space: CodeSpace,
     settings: Settings,
+}
+
+/// What a model knows.
+#[derive(Debug)]
+enum Language {
+    /// Items alone.
+    Codes(Vocabulary),
+    /// Words too.
+    Words(Box<Conversation>),
 }
 
 /// What a [`Reader`] is made of.
@@ -23,16 +34,60 @@ pub struct Settings {
     pub codes: Vec<u32>,
     /// The items of a history that the model reads, its last ones.
     pub items: usize,
+    /// How a language model is asked; `None` for a model that knows nothing but items.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speech: Option<Speech>,
 }
 
 impl Reader {
+    /// That of a model which knows nothing but items.
+    ///
     /// # Errors
     ///
     /// [`Error::SemanticId`] for codes that make no space.
     pub fn new(settings: Settings) -> Result<Self> {
         let space = CodeSpace::new(settings.codes.clone())?;
         Ok(Self {
-            vocabulary: Vocabulary::new(&space)?,
+            language: Language::Codes(Vocabulary::new(&space)?),
+            space,
+            settings: Settings {
+                speech: None,
+                ..settings
+            },
+        })
+    }
+
+    /// That of a language model, which reads no more items than its `context`, in tokens, has room
+    /// for.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SemanticId`] for codes that make no space; [`Error::Setting`] if not even one item
+    /// has room; those of [`Conversation::prompt`].
+    pub fn of_words(
+        mut settings: Settings,
+        conversation: Conversation,
+        context: usize,
+    ) -> Result<Self> {
+        let space = CodeSpace::new(settings.codes.clone())?;
+        let any: Vec<Code> = vec![Code(0); space.levels()];
+        let length = |items: usize| {
+            let prompt = conversation.prompt(&vec![&any; items])?;
+            Ok::<_, Error>(prompt.len() + space.levels())
+        };
+        while length(settings.items)? > context {
+            settings.items -= 1;
+            if settings.items == 0 {
+                return Err(Error::Setting {
+                    name: "max_position_embeddings",
+                    got: context.to_string(),
+                    expected: format!("at least {}, for a history of one item", length(1)?),
+                });
+            }
+        }
+        settings.speech = Some(conversation.speech().clone());
+        Ok(Self {
+            language: Language::Words(Box::new(conversation)),
             space,
             settings,
         })
@@ -43,9 +98,43 @@ impl Reader {
         &self.settings
     }
 
-    /// The tokens.
-    pub fn vocabulary(&self) -> &Vocabulary {
-        &self.vocabulary
+    /// Which token stands for which code.
+    pub fn tokens(&self) -> &TokenMap {
+        match &self.language {
+            Language::Codes(vocabulary) => vocabulary.tokens(),
+            Language::Words(conversation) => conversation.tokens(),
+        }
+    }
+
+    /// The tokens of a model that knows nothing but items.
+    pub fn vocabulary(&self) -> Option<&Vocabulary> {
+        match &self.language {
+            Language::Codes(vocabulary) => Some(vocabulary),
+            Language::Words(_) => None,
+        }
+    }
+
+    /// How a language model is asked.
+    pub fn conversation(&self) -> Option<&Conversation> {
+        match &self.language {
+            Language::Codes(_) => None,
+            Language::Words(conversation) => Some(conversation),
+        }
+    }
+
+    /// How to search. A model that was trained on histories alone has learnt to choose among the
+    /// codes that items have, so its probabilities are of those; a language model's are of its
+    /// whole vocabulary.
+    pub fn search(&self, results: usize, beams: usize) -> BeamParams {
+        BeamParams {
+            results,
+            beams: vec![beams.max(results)],
+            normalizer: match self.language {
+                Language::Codes(_) => Normalizer::ValidChildren,
+                Language::Words(_) => Normalizer::FullVocab,
+            },
+            ..BeamParams::default()
+        }
     }
 
     /// What a model reads of a history; of one that is longer than it reads, the last items.
@@ -63,9 +152,14 @@ impl Reader {
         let ids = read.iter().map(|&item| index.semantic_id(item));
         let ids: Vec<SemanticId> = ids.collect::<semantic_id::Result<_>>()?;
         let ids: Vec<&[Code]> = ids.iter().map(|id| &**id).collect();
-        Ok(self.vocabulary.prompt(&ids, items))
+        match &self.language {
+            Language::Codes(vocabulary) => Ok(vocabulary.prompt(&ids, items)),
+            Language::Words(conversation) => conversation.prompt(&ids),
+        }
     }
+}
 
+impl Settings {
     /// Sees that an index is one that the model knows: that of its training, or the generation
     /// that was made of it by adding and removing items, or, `forced`, any with the same codes.
     ///
@@ -73,8 +167,8 @@ impl Reader {
     ///
     /// [`Error::Index`] if not.
     pub fn check_index<D: AsRef<[u8]>>(&self, index: &ItemIndex<D>, forced: bool) -> Result<()> {
-        let trained = self.settings.index;
-        let (got, expected) = (index.space().sizes(), &*self.settings.codes);
+        let trained = self.index;
+        let (got, expected) = (index.space().sizes(), &*self.codes);
         if got != expected {
             return Err(Error::Index(format!(
                 "its levels have {got:?} codes, those of the model's index {expected:?}"
@@ -107,16 +201,22 @@ pub struct Ask<'a> {
     pub filter: Option<&'a Filter>,
 }
 
-/// The files of a model's folder.
-pub const MODEL_FILES: [&str; 3] = ["model.safetensors", "config.json", "recommender.json"];
+const WEIGHTS: &str = "model.safetensors";
+const CONFIG: &str = "config.json";
+const SETTINGS: &str = "recommender.json";
 
 impl Recommender {
     /// # Errors
     ///
-    /// [`Error::Shape`] if the model is not one of as many tokens as the codes need.
+    /// [`Error::Shape`] if the model is not one of as many tokens as its reader needs: just as many
+    /// if it knows nothing but items, at least as many if it is a language model.
     pub fn new(model: Llama, reader: Reader) -> Result<Self> {
-        let (got, expected) = (model.config().vocab_size, reader.vocabulary.len());
-        match got == expected {
+        let (got, expected) = (model.config().vocab_size, reader.tokens().vocabulary());
+        let fits = match reader.language {
+            Language::Codes(_) => got == expected,
+            Language::Words(_) => got >= expected,
+        };
+        match fits {
             true => Ok(Self { model, reader }),
             false => Err(Error::Shape {
                 what: "tokens of the model",
@@ -126,26 +226,55 @@ impl Recommender {
         }
     }
 
-    /// Reads the bytes of [`MODEL_FILES`].
+    /// Reads a model's files, which `read` gives by name: `model.safetensors`, `config.json` and
+    /// `recommender.json`, and of a language model `tokenizer.json` and `tokenizer_config.json`.
     ///
     /// # Errors
     ///
-    /// Those of [`Llama::from_files`] and [`Recommender::new`]; [`Error::Model`] for settings that
-    /// are none.
-    pub fn from_files(files: [&[u8]; 3], device: Device) -> Result<Self> {
-        let [weights, config, settings] = files;
-        let settings = serde_json::from_slice(settings)
-            .map_err(|error| Error::Model(format!("{}: {error}", MODEL_FILES[2])))?;
-        let model = Llama::from_files(config, weights, device)?;
-        Self::new(model, Reader::new(settings)?)
+    /// [`Error::Model`] for a file that cannot be read, those of [`Llama::from_files`],
+    /// [`Recommender::new`] and [`Conversation::new`].
+    pub fn from_files(
+        read: &dyn Fn(&str) -> std::io::Result<Vec<u8>>,
+        device: Device,
+    ) -> Result<Self> {
+        let bytes =
+            |file: &str| read(file).map_err(|error| Error::Model(format!("{file}: {error}")));
+        let settings: Settings = serde_json::from_slice(&bytes(SETTINGS)?)
+            .map_err(|error| Error::Model(format!("{SETTINGS}: {error}")))?;
+        let model = Llama::from_files(&bytes(CONFIG)?, &bytes(WEIGHTS)?, device)?;
+        let reader = match settings.speech.clone() {
+            None => Reader::new(settings)?,
+            Some(speech) => {
+                let space = CodeSpace::new(settings.codes.clone())?;
+                let conversation = Conversation::from_files(speech, read, &space)?;
+                Reader::of_words(
+                    settings,
+                    conversation,
+                    model.config().max_position_embeddings,
+                )?
+            }
+        };
+        Self::new(model, reader)
     }
 
-    /// The bytes of [`MODEL_FILES`].
-    pub fn to_files(&self) -> [Vec<u8>; 3] {
+    /// These files by name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Model`] if the tokenizer cannot be written.
+    pub fn to_files(&self) -> Result<Vec<(&'static str, Vec<u8>)>> {
         let (weights, config) = self.model.to_files();
         let settings = serde_json::to_string_pretty(&self.reader.settings);
         let settings = settings.expect("plain data serialises") + "\n";
-        [weights, config.into_bytes(), settings.into_bytes()]
+        let mut files = vec![
+            (WEIGHTS, weights),
+            (CONFIG, config.into_bytes()),
+            (SETTINGS, settings.into_bytes()),
+        ];
+        if let Some(conversation) = self.reader.conversation() {
+            files.extend(conversation.files()?);
+        }
+        Ok(files)
     }
 
     /// The transformer.
@@ -188,19 +317,7 @@ fn recommend<D: AsRef<[u8]> + Send + Sync>(
         let filter = ask.filter;
         prompts.push(Prompt { tokens, filter });
     }
-    let tokens = reader.vocabulary.tokens();
-    Generator::new(model, tokens, &reader.space, params)?.run(trie, &prompts)
-}
-
-/// How to search with a model that was trained on histories alone: it has learnt to choose among
-/// the codes that items have, so its probabilities are of those.
-pub fn search(results: usize, beams: usize) -> BeamParams {
-    BeamParams {
-        results,
-        beams: vec![beams.max(results)],
-        normalizer: Normalizer::ValidChildren,
-        ..BeamParams::default()
-    }
+    Generator::new(model, reader.tokens(), &reader.space, params)?.run(trie, &prompts)
 }
 
 /// A model with a catalogue, for evaluation.
@@ -229,7 +346,7 @@ impl<D: AsRef<[u8]> + Send + Sync> Ranker for Generative<'_, D> {
             filter: filter.as_ref(),
         });
         let asks: Vec<Ask<'_>> = asks.collect();
-        let params = search(count, self.beams);
+        let params = self.reader.search(count, self.beams);
         let outcomes = recommend(self.model, self.reader, self.trie, &asks, params)?;
         let items = |outcome: Outcome| outcome.hits.into_iter().map(|hit| hit.item).collect();
         Ok(outcomes.into_iter().map(items).collect())

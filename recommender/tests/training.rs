@@ -68,8 +68,13 @@ fn reader(trie: &ItemTrie<Vec<u8>>) -> Reader {
         index: index.digest(),
         codes: index.space().sizes().to_vec(),
         items: 10,
+        speech: None,
     };
     Reader::new(settings).expect("a space")
+}
+
+fn vocabulary(reader: &Reader) -> &Vocabulary {
+    reader.vocabulary().expect("it knows nothing but items")
 }
 
 fn model(tokens: usize) -> Llama {
@@ -89,10 +94,10 @@ fn a_rule_is_learnt_and_recommended_by() {
     let (trie, histories) = (trie(), histories());
     let split = Split::leave_one_out(&histories);
     let reader = reader(&trie);
-    let examples = HistoryExamples::new(&histories, &split, &trie, reader.vocabulary(), 10);
+    let examples = HistoryExamples::new(&histories, &split, &trie, vocabulary(&reader), 10);
     let examples = examples.expect("the same items");
     let config = params().check().expect("sound");
-    let model = model(reader.vocabulary().len());
+    let model = model(vocabulary(&reader).len());
     let mut trainer = Trainer::new(model, config, &examples).expect("examples");
     let validation = Evaluation::new(&histories, &split, Part::Valid, false);
     let generative = |model: &Llama| {
@@ -125,8 +130,9 @@ fn a_rule_is_learnt_and_recommended_by() {
     assert!(found > 0.95, "{found}");
 
     // The folder's files are the model.
-    let files = recommender.to_files();
-    let back = Recommender::from_files(files.each_ref().map(|file| &**file), Device::Cpu);
+    let files: BTreeMap<_, _> = recommender.to_files().expect("files").into_iter().collect();
+    let read = |file: &str| files.get(file).cloned().ok_or(ErrorKind::NotFound.into());
+    let back = Recommender::from_files(&read, Device::Cpu);
     let back = back.expect("our own");
     let history = [3, 10, 17].map(ItemId);
     let ask = Ask {
@@ -134,14 +140,14 @@ fn a_rule_is_learnt_and_recommended_by() {
         filter: None,
     };
     let ask = |recommender: &Recommender| {
-        let outcomes = recommender.recommend(&trie, &[ask], search(3, 20));
+        let outcomes = recommender.recommend(&trie, &[ask], recommender.reader().search(3, 20));
         outcomes.expect("items").remove(0)
     };
     assert_eq!(ask(&back), ask(&recommender));
     assert_eq!(ask(&back).hits[0].item, ItemId(0));
     // Nothing is known of a user without a history, and something is recommended all the same.
     let nobody = back
-        .recommend(&trie, &[Ask::default()], search(3, 20))
+        .recommend(&trie, &[Ask::default()], back.reader().search(3, 20))
         .expect("items");
     assert_eq!(nobody[0].hits.len(), 3);
 }
@@ -151,7 +157,7 @@ fn a_resumed_training_ends_in_the_same_model() {
     let (trie, histories) = (trie(), histories());
     let split = Split::leave_one_out(&histories);
     let reader = reader(&trie);
-    let examples = HistoryExamples::new(&histories, &split, &trie, reader.vocabulary(), 10);
+    let examples = HistoryExamples::new(&histories, &split, &trie, vocabulary(&reader), 10);
     let examples = examples.expect("the same items");
     let config = || {
         TrainingParams {
@@ -161,7 +167,7 @@ fn a_resumed_training_ends_in_the_same_model() {
         .check()
         .expect("sound")
     };
-    let fresh = || model(reader.vocabulary().len());
+    let fresh = || model(vocabulary(&reader).len());
     // The second epoch is the best.
     let judge = |epoch: usize| move |_: &Llama| Ok(Some([0.1, 0.4, 0.3, 0.2][epoch]));
     let mut through = Trainer::new(fresh(), config(), &examples).expect("examples");
@@ -190,7 +196,7 @@ fn a_resumed_training_ends_in_the_same_model() {
     };
     let other = TrainingParams { seed: 8, ..base() };
     assert!(refused(other, &examples, &checkpoint).contains("other settings"));
-    let fewer = HistoryExamples::new(&histories, &split, &trie, reader.vocabulary(), 3);
+    let fewer = HistoryExamples::new(&histories, &split, &trie, vocabulary(&reader), 3);
     let fewer = fewer.expect("the same items");
     assert!(refused(base(), &fewer, &checkpoint).contains("other examples"));
     assert!(refused(base(), &examples, &checkpoint[..5000]).contains("checkpoint"));
@@ -205,7 +211,7 @@ fn an_epoch_is_one_pass_over_the_events() {
     let reader = reader(&trie);
     let events: usize = histories.users().map(|user| split.train_end(user)).sum();
     for items in [1, 3, 4, 100] {
-        let examples = HistoryExamples::new(&histories, &split, &trie, reader.vocabulary(), items);
+        let examples = HistoryExamples::new(&histories, &split, &trie, vocabulary(&reader), items);
         let examples = examples.expect("the same items");
         let lengths = (0..examples.count()).map(|number| {
             let example = examples.example(0, number).expect("a window");
@@ -227,7 +233,7 @@ fn a_training_that_diverges_says_so() {
     let (trie, histories) = (trie(), histories());
     let split = Split::leave_one_out(&histories);
     let reader = reader(&trie);
-    let examples = HistoryExamples::new(&histories, &split, &trie, reader.vocabulary(), 10);
+    let examples = HistoryExamples::new(&histories, &split, &trie, vocabulary(&reader), 10);
     let examples = examples.expect("the same items");
     let config = TrainingParams {
         learning_rate: 1e30,
@@ -235,7 +241,7 @@ fn a_training_that_diverges_says_so() {
     }
     .check()
     .expect("sound");
-    let model = model(reader.vocabulary().len());
+    let model = model(vocabulary(&reader).len());
     let mut trainer = Trainer::new(model, config, &examples).expect("examples");
     let error = (0..3).find_map(|_| trainer.epoch(&mut |_| Ok(None)).err());
     let error = error.expect("weights beyond all bounds").to_string();
@@ -326,21 +332,27 @@ fn an_index_must_be_the_one_of_the_training() {
     let trie = trie();
     let index = trie.index().expect("of an index");
     let own = reader(&trie);
-    assert!(own.check_index(index, false).is_ok());
+    assert!(own.settings().check_index(index, false).is_ok());
     let settings = |codes: Vec<u32>, digest| Settings {
         index: digest,
         codes,
         items: 10,
+        speech: None,
+        speech: None,
     };
     let other = semantic_id::Digest::of(b"another index");
     let stranger = Reader::new(settings(vec![5, 5], other)).expect("a space");
     let error = stranger
+        .settings()
         .check_index(index, false)
         .expect_err("another index");
     assert!(error.to_string().contains("was trained with"), "{error}");
-    assert!(stranger.check_index(index, true).is_ok());
+    assert!(stranger.settings().check_index(index, true).is_ok());
     let wider = Reader::new(settings(vec![5, 6], index.digest())).expect("a space");
-    let error = wider.check_index(index, true).expect_err("other codes");
+    let error = wider
+        .settings()
+        .check_index(index, true)
+        .expect_err("other codes");
     assert!(error.to_string().contains("[5, 5]"), "{error}");
     let error = Recommender::new(model(9), own).expect_err("other tokens");
     assert!(

@@ -30,6 +30,7 @@ pub mod generators;
 mod histories;
 mod input;
 pub mod metrics;
+mod question;
 mod recipe;
 pub mod rewards;
 mod row;
@@ -51,6 +52,7 @@ pub use histories::{
     Split, UnknownItems, UserId,
 };
 pub use input::Input;
+pub use question::Question;
 pub use recipe::{
     ChatTable, HistoryTable, Inputs, Interactions, InteractionsTable, ItemsTable, NegativesTable,
     OutputTable, Policy, Recipe, RecipeParams, SplitTable, TaskTable, TokensTable,

@@ -14,6 +14,10 @@ pub enum Error {
         /// Those that are there.
         expected: String,
     },
+
+    /// A device with too little memory; what libtorch tells of it.
+    #[error("the device has too little memory: {0}; give it smaller batches")]
+    Memory(String),
 }
 
 /// What this crate returns.

@@ -8,10 +8,12 @@ mod adamw;
 mod checkpoint;
 mod device;
 mod error;
+mod memory;
 mod seed;
 
 pub use adamw::{AdamW, Parameter};
 pub use checkpoint::{copy_tensors, read_checkpoint, tensor_bytes, tensor_of, write_checkpoint};
 pub use device::check_device;
 pub use error::{Error, Result};
+pub use memory::{memory_needed, within_memory};
 pub use seed::seeded;

@@ -5,6 +5,7 @@ mod prefixes;
 mod scorer;
 
 use semantic_id::CodeSpace;
+use semid_training::within_memory;
 use trie_decode::TokenMap;
 use trie_decode::{BeamParams, BeamSearch, Filter, ItemTrie, Outcome, Request, Scratch};
 
@@ -66,7 +67,8 @@ impl<'a> Generator<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::EmptyHistory`] for a prompt without tokens; those of [`BeamSearch::run`].
+    /// [`Error::EmptyHistory`] for a prompt without tokens; [`Error::Setup`] if the device has too
+    /// little memory; those of [`BeamSearch::run`].
     pub fn run<D: AsRef<[u8]> + Send + Sync>(
         &self,
         trie: &ItemTrie<D>,
@@ -83,10 +85,13 @@ impl<'a> Generator<'a> {
                 filter: prompt.filter,
             })
             .collect();
-        tch::no_grad(|| {
-            let mut scorer = PromptScorer::new(self.model, self.tokens, &self.head, &texts);
-            Ok(search.run(&mut scorer, &requests, &mut Scratch::default())?)
-        })
+        let outcomes = within_memory(|| {
+            tch::no_grad(|| {
+                let mut scorer = PromptScorer::new(self.model, self.tokens, &self.head, &texts);
+                search.run(&mut scorer, &requests, &mut Scratch::default())
+            })
+        })?;
+        Ok(outcomes?)
     }
 }
 

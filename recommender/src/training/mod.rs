@@ -6,7 +6,8 @@ mod loader;
 use rand::RngExt;
 use semid_tasks::Draw;
 use semid_training::{
-    AdamW, Parameter, copy_tensors, read_checkpoint, seeded, tensor_bytes, write_checkpoint,
+    AdamW, Parameter, copy_tensors, read_checkpoint, seeded, tensor_bytes, within_memory,
+    write_checkpoint,
 };
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
@@ -193,7 +194,8 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Training`] if the loss is no longer finite; those of the examples and the judge.
+    /// [`Error::Training`] if the loss is no longer finite; [`Error::Setup`] if the device has too
+    /// little memory; those of the examples and the judge.
     pub fn epoch(&mut self, judge: &mut Judge<'_>) -> Result<Option<EpochReport>> {
         if self.is_over() {
             return Ok(None);
@@ -218,7 +220,7 @@ impl<'a> Trainer<'a> {
             if answers == 0 {
                 return Ok(());
             }
-            let loss = self.step(&batch);
+            let loss = within_memory(|| self.step(&batch))?;
             sum += loss.detach().to_kind(Kind::Double) * answers as f64;
             tokens += answers;
             steps += 1;

@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use semantic_id::ItemId;
@@ -29,6 +31,26 @@ impl Default for HistoryStyle {
             numbered: false,
             quotes: ["\"".to_owned(), "\"".to_owned()],
             trim_titles: String::new(),
+        }
+    }
+}
+
+impl HistoryStyle {
+    /// Appends a list of items, each written by `write`.
+    pub(crate) fn write<I>(
+        &self,
+        items: impl Iterator<Item = I>,
+        out: &mut String,
+        write: impl Fn(I, &mut String),
+    ) {
+        for (number, item) in (1_usize..).zip(items) {
+            if number > 1 {
+                out.push_str(&self.separator);
+            }
+            if self.numbered {
+                let _ = write!(out, "{number}. ");
+            }
+            write(item, out);
         }
     }
 }

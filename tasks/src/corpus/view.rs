@@ -1,5 +1,3 @@
-use std::fmt::Write as _;
-
 use semantic_id::ItemId;
 
 use super::Context;
@@ -127,7 +125,8 @@ impl<'a> View<'a> {
     }
 
     fn write_ids(&self, items: impl Iterator<Item = ItemId>, out: &mut String) {
-        self.write_list(items, out, |item, out| self.write_id(Some(item), out));
+        let style = self.context.style;
+        style.write(items, out, |item, out| self.write_id(Some(item), out));
     }
 
     /// Writes titles in quotes; items without one are left out.
@@ -136,30 +135,13 @@ impl<'a> View<'a> {
             .iter()
             .copied()
             .filter(|&item| self.title(item).is_some());
-        let [open, close] = &self.context.style.quotes;
-        self.write_list(titled, out, |item, out| {
+        let style = self.context.style;
+        let [open, close] = &style.quotes;
+        style.write(titled, out, |item, out| {
             out.push_str(open);
             out.push_str(self.title(item).unwrap_or_default());
             out.push_str(close);
         });
-    }
-
-    fn write_list(
-        &self,
-        items: impl Iterator<Item = ItemId>,
-        out: &mut String,
-        write: impl Fn(ItemId, &mut String),
-    ) {
-        let style = self.context.style;
-        for (number, item) in (1_usize..).zip(items) {
-            if number > 1 {
-                out.push_str(&style.separator);
-            }
-            if style.numbered {
-                let _ = write!(out, "{number}. ");
-            }
-            write(item, out);
-        }
     }
 }
 

@@ -42,7 +42,7 @@ enum Piece {
 
 impl Text {
     /// Compiles a source; `name` is for errors of Jinja.
-    pub(super) fn compile(name: &str, source: &str) -> JinjaResult<Self> {
+    pub(crate) fn compile(name: &str, source: &str) -> JinjaResult<Self> {
         let (slots, form): (BTreeSet<_>, _) = match plain(source) {
             Some(pieces) => (slots_of(&pieces), Form::Plain(pieces)),
             None => {

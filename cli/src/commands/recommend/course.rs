@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::Args;
 use indicatif::ProgressBar;
 use semid_recommender::{
-    EpochReport, Evaluation, Examples, Generative, Llama, Reader, Recommender, Trainer,
+    EpochReport, Evaluation, Example, Examples, Generative, Llama, Reader, Recommender, Trainer,
     TrainingConfig, TrainingParams,
 };
 use semid_tasks::metrics::{Metric, Scores};
@@ -57,9 +57,9 @@ pub(super) struct Data<'a> {
 }
 
 /// What a training begins with.
-pub(super) struct Start {
+pub(super) struct Start<'a> {
     pub(super) model: Llama,
-    pub(super) reader: Reader,
+    pub(super) reader: &'a Reader,
     pub(super) config: TrainingConfig,
 }
 
@@ -104,24 +104,23 @@ impl Course {
     /// Trains a model on examples, and keeps the epoch after which it was best on validation.
     pub(super) fn run(
         &self,
-        start: Start,
+        start: Start<'_>,
         examples: &dyn Examples,
         data: Data<'_>,
         checkpoint: &Checkpoint,
         console: &Console,
-    ) -> anyhow::Result<Trained> {
+    ) -> anyhow::Result<Done> {
         let Start {
             model,
             reader,
             config,
         } = start;
-        let mut trainer = checkpoint.trainer(model, &config, examples, console)?;
         let validation = Evaluation::new(data.histories, data.split, Part::Valid, false);
         let validation = validation.sampled(self.validation_users.get());
         let mut judge = |model: &Llama| {
             let ranker = Generative {
                 model,
-                reader: &reader,
+                reader,
                 trie: data.trie,
                 beams: VALIDATION_BEAMS,
             };
@@ -130,8 +129,13 @@ impl Course {
             Ok((scores.users() > 0).then(|| scores.means()[0]))
         };
 
-        let bar = progress::bar(console, "epochs", config.epochs);
-        bar.set_position(trainer.epochs().len() as u64);
+        let bar = progress::bar(console, "examples", config.epochs * examples.count());
+        let watched = Watched {
+            examples,
+            bar: &bar,
+        };
+        let mut trainer = checkpoint.trainer(model, &config, &watched, console)?;
+        bar.set_position((trainer.epochs().len() * examples.count()) as u64);
         let mut saved = Instant::now();
         while let Some(epoch) = trainer.epoch(&mut judge)? {
             show(&bar, &epoch);
@@ -142,11 +146,31 @@ impl Course {
         }
         bar.finish_and_clear();
         let epochs = trainer.epochs().to_vec();
-        Ok(Trained {
-            recommender: Recommender::new(trainer.finish(), reader)?,
+        Ok(Done {
+            model: trainer.finish(),
             config,
             epochs,
             validation_users: validation.users().len(),
+        })
+    }
+}
+
+/// The end of a training.
+pub(super) struct Done {
+    model: Llama,
+    config: TrainingConfig,
+    epochs: Vec<EpochReport>,
+    validation_users: usize,
+}
+
+impl Done {
+    /// The model and how it reads.
+    pub(super) fn with(self, reader: Reader) -> anyhow::Result<Trained> {
+        Ok(Trained {
+            recommender: Recommender::new(self.model, reader)?,
+            config: self.config,
+            epochs: self.epochs,
+            validation_users: self.validation_users,
         })
     }
 }
@@ -206,13 +230,34 @@ impl Trained {
     }
 }
 
+/// Examples that move a bar when they are made, shortly before they are learnt.
+struct Watched<'a> {
+    examples: &'a dyn Examples,
+    bar: &'a ProgressBar,
+}
+
+impl Examples for Watched<'_> {
+    fn count(&self) -> usize {
+        self.examples.count()
+    }
+
+    fn example(&self, epoch: u64, number: usize) -> semid_recommender::Result<Example> {
+        self.bar.inc(1);
+        self.examples.example(epoch, number)
+    }
+
+    fn digest(&self) -> String {
+        self.examples.digest()
+    }
+}
+
 fn show(bar: &ProgressBar, epoch: &EpochReport) {
-    bar.set_position(epoch.epoch as u64);
     let validation = epoch
         .validation
         .map(|value| format!(", validation NDCG@10 {value:.4}"));
     bar.set_message(format!(
-        "epochs: loss {:.3}{}",
+        "examples, after epoch {}: loss {:.3}{}",
+        epoch.epoch,
         epoch.loss,
         validation.unwrap_or_default()
     ));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use clap::Args;
 use semantic_id::{Digest, ItemId, ItemIndex, Manifest};
-use semid_recommender::{MODEL_FILES, Recommender};
+use semid_recommender::Recommender;
 use semid_tasks::{Catalogue, ItemOptions};
 use tch::Device;
 use trie_decode::ItemTrie;
@@ -53,7 +53,10 @@ impl Source {
         let recommender = self.recommender()?;
         let path = self.index_path();
         let index = open_index(&path, false)?;
-        let fits = recommender.reader().check_index(&index, self.force);
+        let fits = recommender
+            .reader()
+            .settings()
+            .check_index(&index, self.force);
         fits.with_context(|| path.display().to_string())?;
         Ok(Folder {
             recommender,
@@ -88,20 +91,13 @@ impl Source {
 }
 
 fn recommender(folder: &Path, device: Device) -> anyhow::Result<Recommender> {
-    let read = |file| {
-        let path = folder.join(file);
-        fs::read(&path).with_context(|| {
-            format!(
-                "{} is no folder of `semid recommend train`: cannot read {}",
-                folder.display(),
-                path.display()
-            )
-        })
-    };
-    let [weights, config, settings] = MODEL_FILES.map(read);
-    let (weights, config, settings) = (weights?, config?, settings?);
-    Recommender::from_files([&weights, &config, &settings], device)
-        .with_context(|| folder.display().to_string())
+    let read = |file: &str| fs::read(folder.join(file));
+    Recommender::from_files(&read, device).with_context(|| {
+        format!(
+            "{} is no whole folder of `semid recommend train`",
+            folder.display()
+        )
+    })
 }
 
 impl Folder {
@@ -142,14 +138,11 @@ pub(super) fn write(
     epochs: &[u8],
     mut manifest: Manifest,
 ) -> anyhow::Result<()> {
-    let files = recommender.to_files();
+    let files = recommender.to_files()?;
     let titles = serde_json::to_vec(titles)?;
-    let mut named: Vec<(&str, &[u8])> = MODEL_FILES
-        .into_iter()
-        .zip(files.each_ref().map(|f| &**f))
-        .collect();
-    named.extend([(INDEX, index), (TITLES, &titles), ("epochs.jsonl", epochs)]);
-    for (file, bytes) in named {
+    let own = [(INDEX, index), (TITLES, &titles), ("epochs.jsonl", epochs)];
+    let files = files.iter().map(|(file, bytes)| (*file, &**bytes));
+    for (file, bytes) in files.chain(own) {
         manifest.outputs.insert(file.to_owned(), Digest::of(bytes));
         let path = output.path().join(file);
         fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;

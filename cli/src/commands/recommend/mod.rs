@@ -9,6 +9,7 @@ mod scratch;
 #[cfg(feature = "serve")]
 mod serve;
 mod train;
+mod tune;
 
 use clap::{Args, Subcommand};
 

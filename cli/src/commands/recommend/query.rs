@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use anyhow::bail;
 use clap::Args;
 use semantic_id::ItemId;
-use semid_recommender::{Ask, search};
+use semid_recommender::Ask;
 use serde::Serialize;
 use trie_decode::{Exact, Filter};
 
@@ -87,11 +87,12 @@ impl Query {
             history: &history,
             filter: Some(&filter),
         };
-        let mut params = search(self.results.get(), self.beams.get());
+        let reader = folder.recommender.reader();
+        let mut params = reader.search(self.results.get(), self.beams.get());
         params.exact = self.exact.map(|row_budget| Exact { row_budget });
         let outcomes = folder.recommender.recommend(&folder.trie, &[ask], params)?;
         let outcome = &outcomes[0];
-        let most = folder.recommender.reader().settings().items;
+        let most = reader.settings().items;
         let dropped = history.len().saturating_sub(most);
         let read = history[dropped..].iter().map(|&item| folder.item(item));
         let hits = outcome.hits.iter().map(|hit| {

@@ -3,7 +3,9 @@
 use std::num::NonZeroUsize;
 
 use clap::Args;
-use semid_recommender::{HistoryExamples, Llama, LlamaConfig, Reader, Settings, TrainingParams};
+use semid_recommender::{
+    HistoryExamples, Llama, LlamaConfig, Reader, Settings, TrainingParams, Vocabulary,
+};
 use serde::Serialize;
 
 use super::course::{Checkpoint, Course, Data, Start, Trained};
@@ -44,17 +46,23 @@ impl Scratch {
             index: index.digest(),
             codes: index.space().sizes().to_vec(),
             items,
+            speech: None,
         })?;
+        let vocabulary = Vocabulary::new(index.space())?;
         let config = course.config(self.params(index.levels()), seed)?;
-        let model = Llama::new(self.shape(&reader), device, config.seed as i64)?;
-        let vocabulary = reader.vocabulary().clone();
+        let model = Llama::new(
+            self.shape(&vocabulary, index.levels()),
+            device,
+            config.seed as i64,
+        )?;
         let examples = HistoryExamples::new(histories, split, trie, &vocabulary, items)?;
         let start = Start {
             model,
-            reader,
+            reader: &reader,
             config,
         };
-        course.run(start, &examples, data, checkpoint, console)
+        let done = course.run(start, &examples, data, checkpoint, console)?;
+        done.with(reader)
     }
 
     /// Rows that hold the longest history.
@@ -65,10 +73,9 @@ impl Scratch {
         params
     }
 
-    fn shape(&self, reader: &Reader) -> LlamaConfig {
-        let levels = reader.settings().codes.len();
+    fn shape(&self, vocabulary: &Vocabulary, levels: usize) -> LlamaConfig {
         let context = 1 + (self.history.get() + 1) * levels;
-        let mut shape = LlamaConfig::small(reader.vocabulary().len(), self.width.get(), context);
+        let mut shape = LlamaConfig::small(vocabulary.len(), self.width.get(), context);
         shape.num_hidden_layers = self.layers.get();
         shape
     }

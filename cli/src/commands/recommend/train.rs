@@ -13,20 +13,25 @@ use trie_decode::ItemTrie;
 use super::course::{Checkpoint, Course, Data, Trained};
 use super::folder;
 use super::scratch::Scratch;
+use super::tune::Tune;
 use crate::artefact::{beside, name, open_index, peak_rss};
 use crate::console::Console;
 use crate::interactions::Interactions;
 use crate::output::OutputFolder;
 
-/// Train a recommender from scratch on users' histories
+/// Train a recommender on users' histories, from scratch or from a language model
 ///
-/// A small transformer of the Llama family learns to continue histories of semantic IDs. Each
-/// user's last event is kept for the test and the one before it for validation; after each epoch
-/// the model is asked about validation, and that with the best NDCG@10 is written.
+/// From scratch, a small transformer of the Llama family learns to continue histories of semantic
+/// IDs. With --corpus and --init, a language model of that family is tuned: its tokenizer gets a
+/// token for each code, and it learns the answers of the corpus' rows; later it is asked the
+/// question of the recipe's task `sequential`.
+///
+/// Each user's last event is kept for the test and the one before it for validation; after each
+/// epoch the model is asked about validation, and that with the best NDCG@10 is written.
 ///
 /// Writes the folder MODEL: model.safetensors and config.json, which Hugging Face's transformers
-/// load; recommender.json; index.safetensors, a copy of INDEX; titles.json; epochs.jsonl, a line
-/// an epoch; manifest.json. While it runs, MODEL.checkpoint holds its state: a training that was
+/// load; recommender.json; of a language model tokenizer.json and tokenizer_config.json;
+/// index.safetensors, a copy of INDEX; titles.json; epochs.jsonl, a line an epoch; manifest.json. While it runs, MODEL.checkpoint holds its state: a training that was
 /// killed goes on with --resume and ends in the same model as one that was not.
 #[derive(Debug, Args)]
 pub(crate) struct Train {
@@ -46,6 +51,8 @@ pub(crate) struct Train {
     /// The model folder to write
     #[arg(long, value_name = "MODEL")]
     out: PathBuf,
+    #[command(flatten)]
+    tune: Option<Tune>,
     #[command(flatten)]
     scratch: Scratch,
     #[command(flatten)]
@@ -96,9 +103,11 @@ impl Train {
             path: beside(&self.out, "checkpoint"),
             resume: self.resume,
         };
-        let trained = self
-            .scratch
-            .train(&self.course, self.seed, data, &checkpoint, console)?;
+        let (course, seed) = (&self.course, self.seed);
+        let trained = match &self.tune {
+            None => (self.scratch).train(course, seed, data, &checkpoint, console)?,
+            Some(tune) => tune.train(course, seed, data, &checkpoint, console)?,
+        };
 
         let best = trained.best();
         let seconds = start.elapsed().as_secs_f64();
@@ -137,7 +146,10 @@ impl Train {
     fn manifest(&self, trained: &Trained, report: &Report) -> Manifest {
         let configuration = json!({
             "settings": trained.config,
-            "model": self.scratch,
+            "model": match &self.tune {
+                None => json!(self.scratch),
+                Some(tune) => json!(tune),
+            },
             "course": self.course,
         });
         let mut manifest = Manifest::new("recommend train", configuration);

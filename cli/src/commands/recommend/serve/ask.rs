@@ -2,7 +2,7 @@
 
 use axum::body::Bytes;
 use semantic_id::ItemId;
-use semid_recommender::{Reader, search};
+use semid_recommender::Reader;
 use serde::{Deserialize, Serialize};
 use trie_decode::{BeamParams, Filter, Outcome};
 
@@ -75,7 +75,7 @@ impl Ask {
     }
 
     /// Looks its keys up.
-    pub(super) fn resolve(self, snapshot: &Snapshot) -> Result<Resolved, Problem> {
+    pub(super) fn resolve(self, snapshot: &Snapshot, reader: &Reader) -> Result<Resolved, Problem> {
         let mut unknown = Vec::new();
         let mut find = |at: &str, keys: &[String]| -> Result<Vec<ItemId>, Problem> {
             let mut items = Vec::with_capacity(keys.len());
@@ -111,7 +111,7 @@ impl Ask {
             }
         };
         Ok(Resolved {
-            params: search(self.k, self.beams),
+            params: reader.search(self.k, self.beams),
             filter: filter.map_err(damaged)?,
             history,
             unknown,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use semantic_id::{Code, Digest, ItemId, ItemIndex};
-use semid_recommender::Reader;
+use semid_recommender::Settings;
 use serde::Serialize;
 use trie_decode::{Filter, ItemTrie};
 
@@ -18,7 +18,7 @@ use crate::map::Bytes;
 /// The index and the titles, as they were read last.
 pub(super) struct Catalogue {
     source: Source,
-    reader: Reader,
+    settings: Settings,
     current: ArcSwap<Snapshot>,
     /// The index that the model was trained with and all that were served: the model knows them
     /// and their children. The lock is that of those who reload.
@@ -58,13 +58,13 @@ pub(super) struct Branch {
 }
 
 impl Catalogue {
-    /// Reads the index of a model that reads like this.
-    pub(super) fn open(source: Source, reader: Reader) -> anyhow::Result<Self> {
-        let known = HashSet::from([reader.settings().index]);
-        let snapshot = Snapshot::read(&source, &reader, &known)?;
+    /// Reads the index of a model with these settings.
+    pub(super) fn open(source: Source, settings: Settings) -> anyhow::Result<Self> {
+        let known = HashSet::from([settings.index]);
+        let snapshot = Snapshot::read(&source, &settings, &known)?;
         Ok(Self {
             source,
-            reader,
+            settings,
             current: ArcSwap::from_pointee(snapshot),
             known: Mutex::new(known),
         })
@@ -80,7 +80,7 @@ impl Catalogue {
     pub(super) fn reload(&self) -> anyhow::Result<Generation> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.insert(self.snapshot().index().digest());
-        let snapshot = Snapshot::read(&self.source, &self.reader, &known)?;
+        let snapshot = Snapshot::read(&self.source, &self.settings, &known)?;
         let generation = snapshot.generation();
         self.current.store(Arc::new(snapshot));
         Ok(generation)
@@ -95,7 +95,7 @@ impl Snapshot {
     ///
     /// It goes into memory: a file that is mapped must not be written over, and whoever copies the
     /// next generation to its place may do just that.
-    fn read(source: &Source, reader: &Reader, known: &HashSet<Digest>) -> anyhow::Result<Self> {
+    fn read(source: &Source, settings: &Settings, known: &HashSet<Digest>) -> anyhow::Result<Self> {
         let path = source.index_path();
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let open = || {
@@ -103,7 +103,7 @@ impl Snapshot {
             index.validate()?;
             let parents = [Some(index.digest()), index.info().parent];
             let follows = parents.iter().flatten().any(|index| known.contains(index));
-            reader.check_index(&index, source.force || follows)?;
+            settings.check_index(&index, source.force || follows)?;
             anyhow::Ok(index)
         };
         Ok(Self {

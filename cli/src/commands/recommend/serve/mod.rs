@@ -27,7 +27,6 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
-use semid_recommender::Reader;
 use serde::Serialize;
 use signal_hook::consts::SIGHUP;
 use signal_hook::iterator::Signals;
@@ -115,8 +114,8 @@ struct Started {
 impl Serve {
     pub(crate) fn run(&self, console: &Console) -> anyhow::Result<()> {
         let recommender = self.source.recommender()?;
-        let reader = Reader::new(recommender.reader().settings().clone())?;
-        let catalogue = Arc::new(Catalogue::open(self.source.clone(), reader)?);
+        let settings = recommender.reader().settings().clone();
+        let catalogue = Arc::new(Catalogue::open(self.source.clone(), settings)?);
         let metrics = Arc::new(Metrics::new());
         let (queue, jobs) = sync_channel(self.queue.get());
         let timeout = Duration::from_secs(self.timeout.get() as u64);

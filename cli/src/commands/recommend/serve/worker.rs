@@ -83,7 +83,7 @@ impl Worker {
         let snapshot = self.catalogue.snapshot();
         let mut waiting: Vec<Waiting> = Vec::with_capacity(batch.len());
         for Job { ask, reply } in batch {
-            match ask.resolve(&snapshot) {
+            match ask.resolve(&snapshot, self.recommender.reader()) {
                 Ok(resolved) => waiting.push((resolved, reply)),
                 Err(problem) => tell(reply, Err(problem)),
             }
