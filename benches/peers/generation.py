@@ -1,11 +1,16 @@
 """Ten items for each prompt by a language model: generation.py serves one way, which
 `hugging_face.py` asks.
 
-The model has the shape of SmolLM2-135M and random weights.
+The model has the shape of SmolLM2-135M and random weights. semid-recommender, which is Rust, gets it
+in the files of a Hugging Face folder.
 """
 
 from __future__ import annotations
 
+import json
+import pathlib
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -58,8 +63,9 @@ def build(setting: Setting) -> Callable[..., contestant.Answer]:
 
     def generate() -> contestant.Answer:
         start = time.perf_counter()
-        found, scores = way()
-        return {"seconds": time.perf_counter() - start, "found": found, "scores": scores}
+        found, scores, *told = way()
+        answer = {"seconds": time.perf_counter() - start, "found": found, "scores": scores}
+        return answer | dict(*told)
 
     return generate
 
@@ -113,11 +119,35 @@ def generate_items(normalizer: str):
     return prepare
 
 
+def semid_recommender(setting: Setting, codes):
+    """A program, whose seconds and megabytes are those that it tells: reading its files is not
+    counted."""
+    folder = tempfile.TemporaryDirectory()
+    path = pathlib.Path(folder.name)
+    setting.model.save_pretrained(path)
+    keys = [str(row) for row in range(len(codes))]
+    semid.Index.build(keys, codes, [CODES] * LEVELS).save(path / "index.safetensors")
+    (path / "prompts.json").write_text(json.dumps(setting.prompts.tolist()))
+    program = PROGRAMS / "generate"
+    files = [path, path / "index.safetensors", path / "prompts.json"]
+    command = [program, *files, str(WORDS), str(torch.get_num_threads()), str(setting.beams)]
+
+    def run():
+        assert folder.name  # It lives as long as this does.
+        told = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        own = {"seconds": told["seconds"], "own_peak": told["peak"]}
+        return told["found"], told["scores"], own
+
+    return run
+
+
+PROGRAMS = pathlib.Path(__file__).resolve().parents[2] / "target" / "release" / "examples"
 WAYS = {
     "prefill": prefill,
     "generate": generate,
     "full-vocab": generate_items("full-vocab"),
     "level": generate_items("level"),
+    "rust": semid_recommender,
 }
 
 if __name__ == "__main__":

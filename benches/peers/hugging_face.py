@@ -17,6 +17,7 @@ WAYS = {
     "generate": "`generate` with a dict trie as `prefix_allowed_tokens_fn`",
     "full-vocab": "`semid.hf.generate_items`",
     "level": '`semid.hf.generate_items`, normalizer "level"',
+    "rust": "semid-recommender's `Generator`, without Python",
     "prefill": "reading the prompts once, the least there is to do",
 }
 
@@ -31,8 +32,9 @@ def race(semid: pathlib.Path, quick: bool) -> Iterator[Answer]:
         with contextlib.closing(Contestant("generation.py", THREADS, way=way, **shape)) as racer:
             told = racer.ask()
         truth = truth or told
-        row = {"contestant": name, "seconds": told["seconds"], "peak": told["peak"], **shape}
-        if way == "full-vocab":
+        row = {"contestant": name, "seconds": told["seconds"], **shape}
+        row["peak"] = told.get("own_peak", told["peak"])
+        if way in ("full-vocab", "rust"):
             pairs = zip(told["scores"], truth["scores"], strict=True)
             row["score_difference"] = max(abs(ours - theirs) for ours, theirs in pairs)
             row["exact"] = told["found"] == truth["found"]

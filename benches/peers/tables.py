@@ -189,8 +189,9 @@ def transformers(rows: list[Row]) -> Iterator[str]:
             for row in rows
         ),
     )
-    same = "the same" if ours["exact"] else "**not the same**"
-    within = f"{ours['score_difference']:.0e}"
+    compared = [row for row in rows if "exact" in row]
+    same = "the same" if all(row["exact"] for row in compared) else "**not the same**"
+    within = f"{max(row['score_difference'] for row in compared):.0e}"
     yield f"\nThe items are {same} as those of `generate`, scores within {within}."
 
 
