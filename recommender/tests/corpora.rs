@@ -1,9 +1,13 @@
 //! Language models that are tuned on the rows of a corpus.
 
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+
 use semantic_id::{Code, CodeMatrix, CodeSpace, IndexInfo, ItemIndex, Manifest, TokenFormat};
 use semid_recommender::{
-    CorpusExamples, Error, Examples, Generator, Llama, LlamaConfig, Lora, NewTokens, Prompt,
-    StoredRows, TextReader, Trainer, TrainingParams,
+    Ask, Conversation, CorpusExamples, Error, Examples, Generator, Llama, LlamaConfig, Lora,
+    NewTokens, Prompt, Reader, Recommender, Settings, Speech, StoredRows, TextReader, Trainer,
+    TrainingParams,
 };
 use semid_tasks::corpus::{
     Amount, Context, Corpus, CorpusOptions, HistoryStyle, Ids, Order, Scratch, TaskPlan,
@@ -11,7 +15,7 @@ use semid_tasks::corpus::{
 use semid_tasks::generators::TaskOptions;
 use semid_tasks::{
     Catalogue, ChatTemplate, Container, Event, Histories, HistoriesBuilder, HistoryOptions, Input,
-    ItemOptions, Part, RowFormat, RowWriter, SideTexts, Split, Templates,
+    ItemOptions, Need, Part, Question, RowFormat, RowWriter, SideTexts, Split, Templates,
 };
 use tch::{Device, Kind, Tensor};
 use tokenizers::Tokenizer;
@@ -270,9 +274,10 @@ fn rows(model: &Llama) -> Vec<Tensor> {
     tables.map(|(_, tensor)| tensor.detach()).collect()
 }
 
+const CHAT: &str = r#"{"chat_template": "{% for m in messages %}{{ m.role }} {{ m.content }} stop {% endfor %}{% if add_generation_prompt %}assistant {% endif %}"}"#;
+
 fn chat() -> ChatTemplate {
-    let config = r#"{"chat_template": "{% for m in messages %}{{ m.role }} {{ m.content }} stop {% endfor %}{% if add_generation_prompt %}assistant {% endif %}"}"#;
-    ChatTemplate::read(config, None, None).expect("a template")
+    ChatTemplate::read(CHAT, None, None).expect("a template")
 }
 
 #[test]
@@ -390,6 +395,120 @@ fn a_long_row_loses_its_oldest_items_and_never_its_answer() {
     let error = made(4, false).expect_err("no room for answers").to_string();
     assert!(
         error.contains("its answer has 4 tokens") && error.contains("longer rows"),
+        "{error}"
+    );
+}
+
+fn speech(templates: &Templates) -> Speech {
+    Speech {
+        question: Question::of(templates, &[], &HistoryStyle::default()).expect("a wording"),
+        tokens: format(),
+        now: None,
+    }
+}
+
+#[test]
+fn a_history_is_asked_about_as_the_corpus_did() {
+    let (world, templates) = (World::new(), Templates::builtin("en").expect("templates"));
+    let context = world.context();
+    let options = CorpusOptions {
+        need: Need::Sequence,
+        ..CorpusOptions::default()
+    };
+    let corpus = corpus(&context, &templates, options);
+    let Speech { question, .. } = speech(&templates);
+    let (tokenizer, _, _) = extended();
+    let reader = TextReader::new(tokenizer.clone(), Some(chat()), None).expect("a chat");
+    let conversation = Conversation::new(speech(&templates), tokenizer, CHAT.into(), &space());
+    let conversation = conversation.expect("all tokens");
+    let mut asked = 0;
+    let taken = corpus.rows(0..corpus.len(), &mut Scratch::default(), |row| {
+        let (_, history) = row
+            .sequence
+            .expect("asked for")
+            .split_last()
+            .expect("a target");
+        let ids: Vec<&str> = history.iter().map(|item| item.id).collect();
+        if row.provenance.template.ends_with("/comes-next") {
+            assert_eq!(question.ask(&ids).expect("a text"), row.prompt);
+            let codes = ids.iter().map(|id| format().parse(id).expect("an ID"));
+            let codes: Vec<_> = codes.collect();
+            let tokens = conversation.prompt(&codes).expect("known words");
+            assert_eq!(
+                tokens,
+                reader.prompt(None, row.prompt).expect("known words")
+            );
+            asked += 1;
+        }
+        Ok(())
+    });
+    taken.expect("rows");
+    assert!(asked > 10, "{asked}");
+}
+
+#[test]
+fn a_language_model_is_a_recommender_that_can_be_saved() {
+    let world = World::new();
+    let (tokenizer, model, _) = extended();
+    let templates = Templates::builtin("en").expect("templates");
+    let conversation = || {
+        let conversation =
+            Conversation::new(speech(&templates), tokenizer.clone(), CHAT.into(), &space());
+        conversation.expect("all tokens")
+    };
+    let trie = world.trie();
+    let settings = || Settings {
+        index: trie.index().expect("of an index").digest(),
+        codes: space().sizes().to_vec(),
+        items: 20,
+        speech: None,
+    };
+    let words = conversation()
+        .prompt(&[] as &[Vec<Code>])
+        .expect("words")
+        .len();
+    // An item is two codes, its end and a comma; the answer two codes more.
+    let reader = Reader::of_words(settings(), conversation(), words + 4 * 5 + 2);
+    let reader = reader.expect("room for some items");
+    assert_eq!(reader.settings().items, 5);
+    let error = Reader::of_words(settings(), conversation(), words).expect_err("no room");
+    assert!(
+        error.to_string().contains("a history of one item"),
+        "{error}"
+    );
+
+    let recommender = Recommender::new(model, reader).expect("they fit");
+    let files = recommender.to_files().expect("files");
+    let mut files: BTreeMap<&str, Vec<u8>> = files.into_iter().collect();
+    let open = |files: &BTreeMap<&str, Vec<u8>>| {
+        let read = |file: &str| files.get(file).cloned().ok_or(ErrorKind::NotFound.into());
+        Recommender::from_files(&read, Device::Cpu)
+    };
+    let back = open(&files).expect("our own");
+    let history: Vec<_> = world
+        .histories
+        .items(world.histories.users().next().expect("a user"))
+        .to_vec();
+    let found = |recommender: &Recommender| {
+        let (history, filter) = (&*history, None);
+        let params = recommender.reader().search(3, 20);
+        let found = recommender.recommend(&trie, &[Ask { history, filter }], params);
+        found.expect("items").remove(0)
+    };
+    assert_eq!(found(&back), found(&recommender));
+    assert_eq!(found(&back).hits.len(), 3);
+
+    let tokenizer = files.insert(
+        "tokenizer.json",
+        self::tokenizer().to_string(false).expect("JSON").into(),
+    );
+    let error = open(&files).expect_err("codes have no tokens");
+    assert!(error.to_string().contains("<a_0>"), "{error}");
+    files.insert("tokenizer.json", tokenizer.expect("it was there"));
+    files.remove("tokenizer_config.json");
+    let error = open(&files).expect_err("a file is missing");
+    assert!(
+        error.to_string().contains("tokenizer_config.json"),
         "{error}"
     );
 }
