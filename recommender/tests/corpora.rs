@@ -431,7 +431,9 @@ fn a_history_is_asked_about_as_the_corpus_did() {
         let ids: Vec<&str> = history.iter().map(|item| item.id).collect();
         if row.provenance.template.ends_with("/comes-next") {
             assert_eq!(question.ask(&ids).expect("a text"), row.prompt);
-            let codes = ids.iter().map(|id| format().parse(id).expect("an ID"));
+            let codes = ids
+                .iter()
+                .map(|id| format().parse(id).expect("an ID").to_vec());
             let codes: Vec<_> = codes.collect();
             let tokens = conversation.prompt(&codes).expect("known words");
             assert_eq!(

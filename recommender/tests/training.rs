@@ -1,12 +1,15 @@
 //! Training on small catalogues whose rule is plain.
 
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+
 use semantic_id::{
     Code, CodeMatrix, CodeSpace, IndexInfo, ItemId, ItemIndex, ItemKeys, Manifest, TokenFormat,
 };
 use semid_recommender::{
     Ask, Error, Evaluation, Examples, Generative, HistoryExamples, ItemExamples, ItemKnn, Llama,
     LlamaConfig, Popularity, Query, Ranker, Reader, Recommender, SasRec, Settings, Trainer,
-    TrainingParams, search,
+    TrainingParams, Vocabulary,
 };
 use semid_tasks::metrics::{Metric, Scores};
 use semid_tasks::{Event, Histories, HistoriesBuilder, HistoryOptions, Part, Split};
@@ -337,7 +340,6 @@ fn an_index_must_be_the_one_of_the_training() {
         index: digest,
         codes,
         items: 10,
-        speech: None,
         speech: None,
     };
     let other = semantic_id::Digest::of(b"another index");

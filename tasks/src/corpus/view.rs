@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use semantic_id::ItemId;
 
 use super::Context;
