@@ -27,18 +27,18 @@ use crate::materials::Materials;
 pub(super) struct Tune {
     /// Tune a language model on the corpus of this recipe (see `semid tasks`), whose rows are drawn
     /// anew in each epoch
-    #[arg(long, value_name = "RECIPE")]
+    #[arg(long, value_name = "RECIPE", required = false, requires = "init")]
     corpus: PathBuf,
     /// The language model: a folder as Hugging Face's transformers save it, or a GGUF file
-    #[arg(long, value_name = "CHECKPOINT")]
+    #[arg(long, value_name = "CHECKPOINT", required = false, requires = "corpus")]
     init: PathBuf,
     /// Learn adapters of this rank (LoRA) and the new tokens alone, not all weights; they are
     /// merged when the model is written
-    #[arg(long, value_name = "RANK")]
+    #[arg(long, value_name = "RANK", requires = "corpus")]
     lora: Option<NonZeroUsize>,
     /// The RQ-VAE of the index (see `semid train`), so that tokens of codes begin where their
     /// centroids are, and not all at the mean
-    #[arg(long, value_name = "RQVAE")]
+    #[arg(long, value_name = "RQVAE", requires = "corpus")]
     centroids: Option<PathBuf>,
 }
 
