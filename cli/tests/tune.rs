@@ -83,7 +83,7 @@ fn a_language_model_is_tuned_measured_and_asked() {
         ("whole", "--epochs 20 --set learning_rate=0.005"),
         (
             "adapted",
-            "--epochs 20 --set learning_rate=0.01 --lora 8 --centroids model",
+            "--epochs 20 --set learning_rate=0.03 --lora 8 --centroids model",
         ),
     ] {
         let (report, ok) = desk.json(&format!("{TUNE} {how} --out {out}"));
