@@ -43,6 +43,11 @@ impl Reader {
         &self.settings
     }
 
+    /// The codes of each level.
+    pub(crate) fn space(&self) -> &CodeSpace {
+        &self.space
+    }
+
     /// The tokens.
     pub fn vocabulary(&self) -> &Vocabulary {
         &self.vocabulary
@@ -216,8 +221,13 @@ pub struct Generative<'a, D: AsRef<[u8]>> {
     pub beams: usize,
 }
 
-impl<D: AsRef<[u8]> + Send + Sync> Ranker for Generative<'_, D> {
-    fn rank(&self, queries: &[Query<'_>], count: usize) -> Result<Vec<Vec<ItemId>>> {
+impl<D: AsRef<[u8]> + Send + Sync> Generative<'_, D> {
+    /// What the search says to each query.
+    pub(crate) fn outcomes(
+        &self,
+        queries: &[Query<'_>],
+        params: BeamParams,
+    ) -> Result<Vec<Outcome>> {
         let filter = |query: &Query<'_>| match query.without {
             [] => Ok(None),
             without => Filter::deny_items(self.trie, without.iter().copied()).map(Some),
@@ -229,9 +239,18 @@ impl<D: AsRef<[u8]> + Send + Sync> Ranker for Generative<'_, D> {
             filter: filter.as_ref(),
         });
         let asks: Vec<Ask<'_>> = asks.collect();
-        let params = search(count, self.beams);
-        let outcomes = recommend(self.model, self.reader, self.trie, &asks, params)?;
-        let items = |outcome: Outcome| outcome.hits.into_iter().map(|hit| hit.item).collect();
+        recommend(self.model, self.reader, self.trie, &asks, params)
+    }
+}
+
+impl<D: AsRef<[u8]> + Send + Sync> Ranker for Generative<'_, D> {
+    fn rank(&self, queries: &[Query<'_>], count: usize) -> Result<Vec<Vec<ItemId>>> {
+        let outcomes = self.outcomes(queries, search(count, self.beams))?;
         Ok(outcomes.into_iter().map(items).collect())
     }
+}
+
+/// The items of an answer, best first.
+pub(crate) fn items(outcome: Outcome) -> Vec<ItemId> {
+    outcome.hits.into_iter().map(|hit| hit.item).collect()
 }

@@ -1,5 +1,6 @@
 //! From a model and histories to items.
 
+mod free;
 mod head;
 mod prefixes;
 mod scorer;
@@ -9,6 +10,7 @@ use trie_decode::TokenMap;
 use trie_decode::{BeamParams, BeamSearch, Filter, ItemTrie, Outcome, Request, Scratch};
 
 use crate::{Error, Llama, Result};
+pub(crate) use free::FreeSearch;
 use head::CodeHead;
 use scorer::PromptScorer;
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use clap::Args;
 use semantic_id::{Digest, ItemId, ItemIndex, Manifest};
-use semid_recommender::{MODEL_FILES, Recommender};
+use semid_recommender::{HEAD_FILE, MODEL_FILES, Recommender};
 use semid_tasks::{Catalogue, ItemOptions};
 use tch::Device;
 use trie_decode::ItemTrie;
@@ -140,6 +140,7 @@ pub(super) fn write(
     index: &[u8],
     titles: &BTreeMap<String, String>,
     epochs: &[u8],
+    item_head: Option<&[u8]>,
     mut manifest: Manifest,
 ) -> anyhow::Result<()> {
     let files = recommender.to_files();
@@ -149,6 +150,7 @@ pub(super) fn write(
         .zip(files.each_ref().map(|f| &**f))
         .collect();
     named.extend([(INDEX, index), (TITLES, &titles), ("epochs.jsonl", epochs)]);
+    named.extend(item_head.map(|head| (HEAD_FILE, head)));
     for (file, bytes) in named {
         manifest.outputs.insert(file.to_owned(), Digest::of(bytes));
         let path = output.path().join(file);

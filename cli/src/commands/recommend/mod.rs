@@ -1,7 +1,9 @@
 //! A generative recommender: one subcommand a file.
 
+mod decoders;
 mod eval;
 mod folder;
+mod item_head;
 mod page;
 mod query;
 #[cfg(feature = "serve")]

@@ -20,7 +20,7 @@ use serde::Serialize;
 use serde_json::json;
 use trie_decode::ItemTrie;
 
-use super::folder;
+use super::{folder, item_head};
 use crate::artefact::{beside, name, open_index, peak_rss};
 use crate::console::Console;
 use crate::interactions::Interactions;
@@ -36,7 +36,7 @@ use crate::training::{checkpoint_every, device, with_settings};
 ///
 /// Writes the folder MODEL: model.safetensors and config.json, which Hugging Face's transformers
 /// load; recommender.json; index.safetensors, a copy of INDEX; titles.json; epochs.jsonl, a line
-/// an epoch; manifest.json. While it runs, MODEL.checkpoint holds its state: a training that was
+/// an epoch; manifest.json; with --item-head, item_head.safetensors. While it runs, MODEL.checkpoint holds its state: a training that was
 /// killed goes on with --resume and ends in the same model as one that was not.
 #[derive(Debug, Args)]
 pub(crate) struct Train {
@@ -74,6 +74,10 @@ pub(crate) struct Train {
     /// Any other setting by its name in the manifest, as --set dropout=0.3
     #[arg(long = "set", value_name = "NAME=VALUE")]
     settings: Vec<String>,
+    /// Train an item head too, for `eval --decoder head`: it scores all items at once, without a
+    /// search
+    #[arg(long)]
+    item_head: bool,
     /// Users who are asked about after each epoch
     #[arg(long, value_name = "N", default_value = "2000")]
     validation_users: NonZeroUsize,
@@ -106,6 +110,8 @@ struct Report {
     /// NDCG@10 of `validation_users`.
     validation: f64,
     validation_users: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    item_head: Option<item_head::Report>,
     seconds: f64,
     seconds_an_epoch: f64,
     peak_rss: Option<u64>,
@@ -163,6 +169,19 @@ impl Train {
         bar.finish_and_clear();
         let epochs = trainer.epochs().to_vec();
         let recommender = Recommender::new(trainer.finish(), reader)?;
+        let trained = self.item_head.then(|| {
+            let seed = config.seed;
+            item_head::train(
+                &recommender,
+                &trie,
+                histories,
+                &split,
+                &validation,
+                seed,
+                console,
+            )
+        });
+        let (item_head, head_report) = trained.transpose()?.unzip();
         let best = epochs.iter().max_by(|a, b| {
             let value = |epoch: &EpochReport| epoch.validation.unwrap_or_default();
             value(a).total_cmp(&value(b)).then(b.epoch.cmp(&a.epoch))
@@ -179,6 +198,7 @@ impl Train {
             best_epoch: best.map_or(0, |epoch| epoch.epoch),
             validation: best.and_then(|epoch| epoch.validation).unwrap_or_default(),
             validation_users: validation.users().len(),
+            item_head: head_report,
             seconds,
             seconds_an_epoch: seconds / epochs.len().max(1) as f64,
             peak_rss: peak_rss(),
@@ -194,6 +214,7 @@ impl Train {
             index.bytes(),
             &titles.unwrap_or_else(BTreeMap::new),
             &lines(&epochs)?,
+            item_head.as_deref(),
             manifest,
         )?;
         // The model is there: what is left of the way to it is of no more use.
@@ -259,6 +280,7 @@ impl Train {
             "width": self.width,
             "layers": self.layers,
             "validation_users": self.validation_users,
+            "item_head": self.item_head,
             "device": self.device,
             "torch_threads": self.torch_threads,
         });
@@ -274,6 +296,7 @@ impl Train {
         manifest.results = json!({
             "best_epoch": report.best_epoch,
             "validation": report.validation,
+            "item_head": report.item_head,
         });
         manifest
     }
@@ -317,6 +340,9 @@ impl fmt::Display for Report {
             self.validation,
             self.validation_users
         )?;
+        if let Some(head) = &self.item_head {
+            write!(f, "\n{head}")?;
+        }
         match self.unknown_items_skipped {
             0 => Ok(()),
             skipped => write!(f, "\n{skipped} events of unknown items left out"),
