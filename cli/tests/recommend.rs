@@ -98,6 +98,78 @@ fn a_model_is_trained_measured_and_asked() {
 }
 
 #[test]
+fn ways_from_a_model_to_items_are_compared() {
+    let desk = desk();
+    let (report, ok) = desk.json(&format!("{TRAIN} --item-head --out taste"));
+    assert!(ok);
+    let head = &report["item_head"];
+    assert!(head["validation"].as_f64() > Some(0.3), "{report}");
+    assert!(desk.ok("verify taste").contains("item_head.safetensors"));
+
+    let eval = "recommend eval taste --interactions events.csv --resamples 200";
+    let (report, ok) = desk.json(&format!(
+        "{eval} --decoder beam,exact,head,ground --baseline popularity --report page.html"
+    ));
+    assert!(ok);
+    assert_eq!(report["ours"], "generative");
+    let systems = &report["systems"];
+    let hit_rate = |system: &str| systems[system]["metrics"]["hr@10"].as_f64();
+    for system in ["generative", "exact", "head", "ground"] {
+        assert!(hit_rate(system) > Some(0.3), "{system}: {report}");
+    }
+    assert_eq!(systems["exact"]["proven"]["share"], 1.0, "{report}");
+    assert!(systems["generative"]["proven"]["mean_rows"].as_f64() >= Some(1.0));
+    assert!(systems["head"].get("proven").is_none());
+    for other in ["exact", "head", "ground", "popularity"] {
+        let difference = &report["comparisons"][other]["hr@10"]["difference"];
+        let expected = hit_rate("generative")
+            .zip(hit_rate(other))
+            .map(|(a, b)| a - b);
+        let off = difference
+            .as_f64()
+            .zip(expected)
+            .map(|(a, b)| (a - b).abs());
+        assert!(off < Some(1e-9), "{report}");
+    }
+    let page = desk.text("page.html");
+    assert!(
+        page.contains("exact: 100.0 % of the answers are proven"),
+        "{page}"
+    );
+    assert!(page.contains("Against ground"), "{page}");
+
+    let text = desk.ok(&format!("{eval} --decoder exact,head --row-budget 1"));
+    assert!(
+        text.contains("exact: ") && text.contains("against head"),
+        "{text}"
+    );
+    let (ungrounded, _) = desk.json(&format!("{eval} --decoder ground --gamma 0"));
+    assert_eq!(ungrounded["ours"], "ground");
+    let metrics = &ungrounded["systems"]["ground"]["metrics"];
+    assert_ne!(metrics, &systems["ground"]["metrics"], "popularity counts");
+    let message = desk.fails(2, &format!("{eval} --decoder ground --gamma=-1"));
+    assert!(message.contains("gamma"), "{message}");
+
+    // A model without a head is told how to get one; a head of another model is none.
+    let train = TRAIN
+        .replace("--width 32", "--width 64")
+        .replace("--epochs 20", "--epochs 1");
+    desk.ok(&format!("{train} --out plain"));
+    let eval = "recommend eval plain --interactions events.csv --decoder beam,head";
+    let message = desk.fails(1, eval);
+    assert!(message.contains("--item-head"), "{message}");
+    desk.write(
+        "plain/item_head.safetensors",
+        desk.read("taste/item_head.safetensors"),
+    );
+    let message = desk.fails(1, eval);
+    assert!(
+        message.contains("item_head.safetensors: history.weight"),
+        "{message}"
+    );
+}
+
+#[test]
 fn what_cannot_be_asked_is_named() {
     let desk = trained();
     let query = "recommend query taste --history";

@@ -18,6 +18,7 @@ mod ranker;
 mod recommender;
 mod training;
 mod vocabulary;
+mod ways;
 
 pub use baselines::{ItemExamples, ItemKnn, Popularity, SasRec};
 pub use config::{LlamaConfig, RopeParameters};
@@ -36,3 +37,7 @@ pub use ranker::{Query, Ranker};
 pub use recommender::{Ask, Generative, Reader, Recommender, Settings};
 pub use training::{EpochReport, Judge, Trainer, TrainingConfig, TrainingParams};
 pub use vocabulary::Vocabulary;
+pub use ways::{
+    Certified, Grounded, GroundingParams, HEAD_FILE, HeadConfig, HeadParams, HeadTrainer, Headed,
+    ItemHead, Proofs,
+};

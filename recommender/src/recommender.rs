@@ -137,6 +137,25 @@ impl Reader {
         }
     }
 
+    /// The codes of each level.
+    pub(crate) fn space(&self) -> &CodeSpace {
+        &self.space
+    }
+
+    /// The tokens of an ID, padded or not, with that of its end if it is shorter than others.
+    pub(crate) fn id(&self, id: &[Code]) -> Vec<u32> {
+        match &self.language {
+            Language::Codes(vocabulary) => vocabulary.id(id).collect(),
+            Language::Words(conversation) => {
+                let codes = id.iter().enumerate();
+                let tokens = conversation.tokens();
+                codes
+                    .map_while(|(level, &code)| tokens.token(level, code))
+                    .collect()
+            }
+        }
+    }
+
     /// What a model reads of a history; of one that is longer than it reads, the last items.
     ///
     /// # Errors
@@ -333,8 +352,13 @@ pub struct Generative<'a, D: AsRef<[u8]>> {
     pub beams: usize,
 }
 
-impl<D: AsRef<[u8]> + Send + Sync> Ranker for Generative<'_, D> {
-    fn rank(&self, queries: &[Query<'_>], count: usize) -> Result<Vec<Vec<ItemId>>> {
+impl<D: AsRef<[u8]> + Send + Sync> Generative<'_, D> {
+    /// What the search says to each query.
+    pub(crate) fn outcomes(
+        &self,
+        queries: &[Query<'_>],
+        params: BeamParams,
+    ) -> Result<Vec<Outcome>> {
         let filter = |query: &Query<'_>| match query.without {
             [] => Ok(None),
             without => Filter::deny_items(self.trie, without.iter().copied()).map(Some),
@@ -346,9 +370,18 @@ impl<D: AsRef<[u8]> + Send + Sync> Ranker for Generative<'_, D> {
             filter: filter.as_ref(),
         });
         let asks: Vec<Ask<'_>> = asks.collect();
-        let params = self.reader.search(count, self.beams);
-        let outcomes = recommend(self.model, self.reader, self.trie, &asks, params)?;
-        let items = |outcome: Outcome| outcome.hits.into_iter().map(|hit| hit.item).collect();
+        recommend(self.model, self.reader, self.trie, &asks, params)
+    }
+}
+
+impl<D: AsRef<[u8]> + Send + Sync> Ranker for Generative<'_, D> {
+    fn rank(&self, queries: &[Query<'_>], count: usize) -> Result<Vec<Vec<ItemId>>> {
+        let outcomes = self.outcomes(queries, self.reader.search(count, self.beams))?;
         Ok(outcomes.into_iter().map(items).collect())
     }
+}
+
+/// The items of an answer, best first.
+pub(crate) fn items(outcome: Outcome) -> Vec<ItemId> {
+    outcome.hits.into_iter().map(|hit| hit.item).collect()
 }

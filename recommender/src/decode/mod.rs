@@ -1,5 +1,6 @@
 //! From a model and histories to items.
 
+mod free;
 mod head;
 mod prefixes;
 mod scorer;
@@ -10,6 +11,7 @@ use trie_decode::TokenMap;
 use trie_decode::{BeamParams, BeamSearch, Filter, ItemTrie, Outcome, Request, Scratch};
 
 use crate::{Error, Llama, Result};
+pub(crate) use free::FreeSearch;
 use head::CodeHead;
 use scorer::PromptScorer;
 

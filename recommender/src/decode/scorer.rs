@@ -109,7 +109,7 @@ impl Scorer for PromptScorer<'_> {
 }
 
 /// Copies all values, row-major.
-fn copy(tensor: &Tensor, values: &mut Vec<f32>) {
+pub(super) fn copy(tensor: &Tensor, values: &mut Vec<f32>) {
     let tensor = tensor
         .to_device(Device::Cpu)
         .to_kind(Kind::Float)

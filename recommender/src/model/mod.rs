@@ -260,6 +260,11 @@ impl Llama {
         self.head_rows().logits(hidden)
     }
 
+    /// The rows that tokens are read as, `[V, D]`.
+    pub(crate) fn embedding(&self) -> Tensor {
+        self.embedding.whole()
+    }
+
     /// The rows that logits are made with, `[V, D]`.
     pub(crate) fn head(&self) -> Tensor {
         self.head_rows().whole()

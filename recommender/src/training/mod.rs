@@ -101,7 +101,7 @@ pub struct EpochReport {
     pub learning_rate: f64,
     /// Steps it took.
     pub steps: usize,
-    /// Tokens that were learnt.
+    /// Tokens that were learnt; of an [`ItemHead`](crate::ItemHead), items.
     pub tokens: usize,
     /// What the model was found to be worth after it: more is better.
     pub validation: Option<f64>,

@@ -101,6 +101,12 @@ impl Course {
         params.check().map_err(crate::usage_error)
     }
 
+    /// The users who are asked about.
+    pub(super) fn validation<'a>(&self, data: Data<'a>) -> Evaluation<'a> {
+        let validation = Evaluation::new(data.histories, data.split, Part::Valid, false);
+        validation.sampled(self.validation_users.get())
+    }
+
     /// Trains a model on examples, and keeps the epoch after which it was best on validation.
     pub(super) fn run(
         &self,
@@ -115,8 +121,7 @@ impl Course {
             reader,
             config,
         } = start;
-        let validation = Evaluation::new(data.histories, data.split, Part::Valid, false);
-        let validation = validation.sampled(self.validation_users.get());
+        let validation = self.validation(data);
         let mut judge = |model: &Llama| {
             let ranker = Generative {
                 model,

@@ -5,8 +5,7 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use semid_recommender::{
-    Evaluation, Generative, ItemExamples, ItemKnn, Llama, Popularity, Ranker, SasRec, Trainer,
-    TrainingParams,
+    Evaluation, ItemExamples, ItemKnn, Llama, Popularity, Ranker, SasRec, Trainer, TrainingParams,
 };
 use semid_tasks::metrics::{
     BINS, Comparison, Difference, Exposure, List, Metric, Scores, bin, slices,
@@ -14,6 +13,7 @@ use semid_tasks::metrics::{
 use semid_tasks::{EventFormat, Histories, Part, Split};
 use serde::Serialize;
 
+use super::decoders::{Decoders, Proven};
 use super::folder::{Folder, Source};
 use crate::console::Console;
 use crate::interactions::Interactions;
@@ -53,9 +53,8 @@ pub(crate) struct Eval {
         value_delimiter = ','
     )]
     cutoffs: Vec<NonZeroUsize>,
-    /// Prefixes kept after each level
-    #[arg(long, value_name = "N", default_value = "50")]
-    beams: NonZeroUsize,
+    #[command(flatten)]
+    decoders: Decoders,
     /// Recommend nobody what they had; common in shops, not in papers
     #[arg(long)]
     leave_out_seen: bool,
@@ -91,8 +90,10 @@ pub(super) struct Report {
     users: usize,
     items: usize,
     leave_out_seen: bool,
+    /// The system that others are compared with: the first decoder.
+    ours: &'static str,
     systems: Named<System>,
-    /// How the recommender differs from each baseline.
+    /// How it differs from each other system.
     comparisons: Named<Named<Difference>>,
 }
 
@@ -102,6 +103,9 @@ struct System {
     metrics: Named<f64>,
     intervals: Named<[f64; 2]>,
     slices: Named<Named<Slice>>,
+    /// Of a search over the index.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proven: Option<Proven>,
 }
 
 #[derive(Debug, Serialize)]
@@ -109,9 +113,6 @@ struct Slice {
     users: usize,
     metrics: Named<f64>,
 }
-
-/// The name of the model that is evaluated.
-const OURS: &str = "generative";
 
 impl Eval {
     pub(crate) fn run(&self, console: &Console) -> anyhow::Result<()> {
@@ -140,13 +141,16 @@ impl Eval {
             },
             console,
         };
-        let ours = Generative {
-            model: folder.recommender.model(),
-            reader: folder.recommender.reader(),
-            trie: &folder.trie,
-            beams: self.beams.get(),
-        };
-        let mut measured = vec![(OURS.to_owned(), desk.measure(OURS, &ours)?)];
+        let head = self.decoders.head(&folder, &self.source)?;
+        let mut measured = Vec::new();
+        for decoder in self.decoders.distinct() {
+            let opened = self
+                .decoders
+                .open(decoder, &folder, head.as_ref(), &desk.popularity)?;
+            let (scores, mut system) = desk.measure(decoder.name(), opened.ranker())?;
+            system.proven = opened.proven();
+            measured.push((decoder.name().to_owned(), (scores, system)));
+        }
         for baseline in &self.baseline {
             let ranker = self.ranker(*baseline, histories, &split, &folder, console)?;
             let name = baseline.to_possible_value().expect("all have names");
@@ -162,6 +166,7 @@ impl Eval {
             users: ours.users(),
             items: histories.catalogue_len(),
             leave_out_seen: self.leave_out_seen,
+            ours: self.decoders.distinct()[0].name(),
             comparisons: Named(compared.collect()),
             systems: Named(
                 measured
@@ -270,6 +275,7 @@ impl Desk<'_> {
             metrics,
             intervals: Named(self.names().zip(intervals).collect()),
             slices: self.slices(&lists),
+            proven: None,
         };
         Ok((scores, system))
     }
@@ -361,6 +367,11 @@ impl fmt::Display for Report {
             .filter(|(name, _)| headline.contains(name))
         {
             write!(f, "\n{name}: 95 % interval {low:.4} to {high:.4}")?;
+        }
+        for (name, system) in &self.systems.0 {
+            if let Some(proven) = &system.proven {
+                write!(f, "\n{name}: {proven}")?;
+            }
         }
         for (name, differences) in &self.comparisons.0 {
             write!(f, "\n\nagainst {name}")?;

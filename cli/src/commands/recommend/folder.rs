@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use clap::Args;
 use semantic_id::{Digest, ItemId, ItemIndex, Manifest};
-use semid_recommender::Recommender;
+use semid_recommender::{HEAD_FILE, Recommender};
 use semid_tasks::{Catalogue, ItemOptions};
 use tch::Device;
 use trie_decode::ItemTrie;
@@ -136,11 +136,15 @@ pub(super) fn write(
     index: &[u8],
     titles: &BTreeMap<String, String>,
     epochs: &[u8],
+    item_head: Option<&[u8]>,
     mut manifest: Manifest,
 ) -> anyhow::Result<()> {
     let files = recommender.to_files()?;
     let titles = serde_json::to_vec(titles)?;
     let own = [(INDEX, index), (TITLES, &titles), ("epochs.jsonl", epochs)];
+    let own = own
+        .into_iter()
+        .chain(item_head.map(|head| (HEAD_FILE, head)));
     let files = files.iter().map(|(file, bytes)| (*file, &**bytes));
     for (file, bytes) in files.chain(own) {
         manifest.outputs.insert(file.to_owned(), Digest::of(bytes));

@@ -1,8 +1,10 @@
 //! A generative recommender: one subcommand a file.
 
 mod course;
+mod decoders;
 mod eval;
 mod folder;
+mod item_head;
 mod page;
 mod query;
 mod scratch;

@@ -11,9 +11,9 @@ use serde_json::json;
 use trie_decode::ItemTrie;
 
 use super::course::{Checkpoint, Course, Data, Trained};
-use super::folder;
 use super::scratch::Scratch;
 use super::tune::Tune;
+use super::{folder, item_head};
 use crate::artefact::{beside, name, open_index, peak_rss};
 use crate::console::Console;
 use crate::interactions::Interactions;
@@ -30,9 +30,10 @@ use crate::output::OutputFolder;
 /// epoch the model is asked about validation, and that with the best NDCG@10 is written.
 ///
 /// Writes the folder MODEL: model.safetensors and config.json, which Hugging Face's transformers
-/// load; recommender.json; of a language model tokenizer.json and tokenizer_config.json;
-/// index.safetensors, a copy of INDEX; titles.json; epochs.jsonl, a line an epoch; manifest.json. While it runs, MODEL.checkpoint holds its state: a training that was
-/// killed goes on with --resume and ends in the same model as one that was not.
+/// load; recommender.json; of a language model tokenizer.json and tokenizer_config.json; with
+/// --item-head item_head.safetensors; index.safetensors, a copy of INDEX; titles.json;
+/// epochs.jsonl, a line an epoch; manifest.json. While it runs, MODEL.checkpoint holds its state:
+/// a training that was killed goes on with --resume and ends in the same model as one that was not.
 #[derive(Debug, Args)]
 pub(crate) struct Train {
     /// Who did what, in any format that `semid tasks` reads. Events of unknown items are left out
@@ -57,6 +58,10 @@ pub(crate) struct Train {
     scratch: Scratch,
     #[command(flatten)]
     course: Course,
+    /// Train an item head too, for `eval --decoder head`: it scores all items at once, without a
+    /// search
+    #[arg(long, conflicts_with = "corpus")]
+    item_head: bool,
     /// Seed of all draws
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -79,6 +84,8 @@ struct Report {
     /// NDCG@10 of `validation_users`.
     validation: f64,
     validation_users: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    item_head: Option<item_head::Report>,
     seconds: f64,
     seconds_an_epoch: f64,
     peak_rss: Option<u64>,
@@ -109,6 +116,13 @@ impl Train {
             Some(tune) => tune.train(course, seed, data, &checkpoint, console)?,
         };
 
+        let head = self.item_head.then(|| {
+            let users = self.course.validation(data);
+            let seed = trained.config.seed;
+            item_head::train(&trained.recommender, data, &users, seed, console)
+        });
+        let (item_head, head_report) = head.transpose()?.unzip();
+
         let best = trained.best();
         let seconds = start.elapsed().as_secs_f64();
         let report = Report {
@@ -122,6 +136,7 @@ impl Train {
             best_epoch: best.map_or(0, |epoch| epoch.epoch),
             validation: best.and_then(|epoch| epoch.validation).unwrap_or_default(),
             validation_users: trained.validation_users,
+            item_head: head_report,
             seconds,
             seconds_an_epoch: seconds / trained.epochs.len().max(1) as f64,
             peak_rss: peak_rss(),
@@ -137,6 +152,7 @@ impl Train {
             index.bytes(),
             &titles.unwrap_or_else(BTreeMap::new),
             &trained.lines()?,
+            item_head.as_deref(),
             manifest,
         )?;
         checkpoint.remove();
@@ -151,6 +167,7 @@ impl Train {
                 Some(tune) => json!(tune),
             },
             "course": self.course,
+            "item_head": self.item_head,
         });
         let mut manifest = Manifest::new("recommend train", configuration);
         manifest.seed = Some(trained.config.seed);
@@ -164,6 +181,7 @@ impl Train {
         manifest.results = json!({
             "best_epoch": report.best_epoch,
             "validation": report.validation,
+            "item_head": report.item_head,
         });
         manifest
     }
@@ -186,6 +204,9 @@ impl fmt::Display for Report {
             self.validation,
             self.validation_users
         )?;
+        if let Some(head) = &self.item_head {
+            write!(f, "\n{head}")?;
+        }
         match self.unknown_items_skipped {
             0 => Ok(()),
             skipped => write!(f, "\n{skipped} events of unknown items left out"),
