@@ -96,9 +96,9 @@ impl Train {
             path: beside(&self.out, "checkpoint"),
             resume: self.resume,
         };
-        let trained =
-            self.scratch
-                .train(&self.course, self.seed, data, &checkpoint, console)?;
+        let trained = self
+            .scratch
+            .train(&self.course, self.seed, data, &checkpoint, console)?;
 
         let best = trained.best();
         let seconds = start.elapsed().as_secs_f64();
