@@ -3,7 +3,9 @@
 use std::num::NonZeroUsize;
 
 use clap::Args;
-use semid_recommender::{HistoryExamples, Llama, LlamaConfig, Reader, Settings, TrainingParams};
+use semid_recommender::{
+    HistoryExamples, Llama, LlamaConfig, Reader, Settings, TrainingConfig, TrainingParams,
+};
 use serde::Serialize;
 
 use super::course::{Checkpoint, Course, Data, Start, Trained};
@@ -45,7 +47,7 @@ impl Scratch {
             codes: index.space().sizes().to_vec(),
             items,
         })?;
-        let config = course.config(self.params(index.levels()), seed)?;
+        let config = self.config(course, seed, index.levels())?;
         let model = Llama::new(self.shape(&reader), device, config.seed as i64)?;
         let vocabulary = reader.vocabulary().clone();
         let examples = HistoryExamples::new(histories, split, trie, &vocabulary, items)?;
@@ -55,6 +57,16 @@ impl Scratch {
             config,
         };
         course.run(start, &examples, data, checkpoint, console)
+    }
+
+    /// How an index of so many levels is trained on.
+    pub(super) fn config(
+        &self,
+        course: &Course,
+        seed: Option<u64>,
+        levels: usize,
+    ) -> anyhow::Result<TrainingConfig> {
+        course.config(self.params(levels), seed)
     }
 
     /// Rows that hold the longest history.
