@@ -10,8 +10,8 @@ use semantic_id::{
 };
 use semid_tasks::Part;
 use semid_tasks::metrics::{
-    BINS, Comparison, Exposure, Hits, Items, List, Metric, Predictions, Scores, TokenColdness,
-    Training, Truth, bin, slices,
+    BINS, Comparison, Exposure, Hits, Items, List, Metric, Predictions, RankCorrelation, Scores,
+    TokenColdness, Training, Truth, bin, holm, slices,
 };
 
 /// The metrics of a list of items, as a textbook has them: HR, recall, NDCG, MRR.
@@ -361,6 +361,105 @@ fn more_metrics_need_more_proof() {
     // Six wins and one loss of seven; two wins and one loss of three.
     assert_eq!(p, [16.0 / 128.0, 16.0 / 128.0, 1.0]);
     assert_eq!(holm, [32.0 / 128.0, 32.0 / 128.0, 1.0]);
+}
+
+#[test]
+fn holm_keeps_the_order_of_the_tests() {
+    let no_tests: [f64; 0] = [];
+    assert_eq!(holm(&no_tests), no_tests);
+    // 3 x .25; 2 x .25 would be less than that; the last is as it is.
+    assert_eq!(holm(&[1.0, 0.25, 0.25]), [1.0, 0.75, 0.75]);
+}
+
+#[test]
+fn runs_are_averaged_user_by_user() {
+    let runs = [scores(&[0, 1, 7]), scores(&[1, 1, 4])];
+    let mean = Scores::mean(&runs);
+    let rows: Vec<f64> = mean.rows().map(|row| row[0]).collect();
+    assert_eq!(rows, [0.75, 0.5, 0.1]);
+    assert_eq!(Scores::mean(&runs[..1]), runs[0]);
+}
+
+#[test]
+#[should_panic(expected = "the same users")]
+fn runs_of_other_users_are_not_averaged() {
+    Scores::mean(&[scores(&[0, 1]), scores(&[0])]);
+}
+
+fn rank_correlation(a: &[f64], b: &[f64], resamples: usize) -> RankCorrelation {
+    let told = comparison(resamples).rank_correlation(a, b);
+    told.expect("neither is constant")
+}
+
+/// By hand: ranks 1, 2.5, 2.5, 4 and 3, 1, 2, 4, less their mean 2.5; the sum of products is
+/// -.75 + 0 + 0 + 2.25, those of squares are 4.5 and 5. Of the one only the ends count, and two
+/// ranks of the other are always as far apart as 3 and 4: no order is less far from 0.
+#[test]
+fn equal_values_share_their_ranks() {
+    let told = rank_correlation(&[0.1, 0.2, 0.2, 7.0], &[30.0, -1.0, 2.0, 31.0], 24);
+    assert!((told.rho - 1.5 / 22.5_f64.sqrt()).abs() < 1e-15, "{told:?}");
+    assert_eq!(told.p, 1.0);
+}
+
+#[test]
+fn ranks_that_run_against_each_other() {
+    let told = rank_correlation(&[1.0, 2.0, 3.0, 4.0, 5.0], &[9.0, 7.0, 6.0, 2.0, 0.0], 120);
+    assert_eq!(told.rho, -1.0);
+    assert_eq!(told.p, 2.0 / 120.0);
+    let comparison = comparison(10);
+    assert_eq!(comparison.rank_correlation(&[1.0, 1.0], &[1.0, 2.0]), None);
+    assert_eq!(comparison.rank_correlation(&[1.0], &[1.0]), None);
+    assert_eq!(comparison.rank_correlation(&[], &[]), None);
+}
+
+proptest! {
+    /// Pearson's correlation of mean ranks; and p by a loop over all orders, which draws come near.
+    #[test]
+    fn rank_correlations_are_the_textbooks(
+        pairs in prop::collection::vec((0_u8..5, 0_u8..5), 2..6)
+    ) {
+        let (a, b): (Vec<f64>, Vec<f64>) =
+            pairs.into_iter().map(|(a, b)| (f64::from(a), f64::from(b))).unzip();
+        let ranks = |values: &[f64]| -> Vec<f64> {
+            let mut sorted = values.to_vec();
+            sorted.sort_by(f64::total_cmp);
+            let mean = |value: &f64| {
+                let at: Vec<usize> = (0..sorted.len()).filter(|&at| sorted[at] == *value).collect();
+                at.iter().sum::<usize>() as f64 / at.len() as f64
+            };
+            values.iter().map(mean).collect()
+        };
+        let pearson = |a: &[f64], b: &[f64]| {
+            let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+            let (mean_a, mean_b) = (mean(a), mean(b));
+            let mut sums = [0.0; 3];
+            for (a, b) in a.iter().zip(b) {
+                let (a, b) = (a - mean_a, b - mean_b);
+                sums[0] += a * b;
+                sums[1] += a * a;
+                sums[2] += b * b;
+            }
+            sums[0] / (sums[1] * sums[2]).sqrt()
+        };
+        let expected = pearson(&ranks(&a), &ranks(&b));
+        let Some(exact) = comparison(120).rank_correlation(&a, &b) else {
+            prop_assert!(expected.is_nan());
+            return Ok(());
+        };
+        prop_assert!((exact.rho - expected).abs() < 1e-12);
+        let items: Vec<u32> = (0..a.len() as u32).collect();
+        let orders = permutations(&items);
+        let far = orders.iter().filter(|order| {
+            let b: Vec<f64> = order.iter().map(|&at| b[at as usize]).collect();
+            pearson(&ranks(&a), &ranks(&b)).abs() > expected.abs() - 1e-9
+        });
+        let p = far.count() as f64 / orders.len() as f64;
+        prop_assert_eq!(exact.p, p);
+        if a.len() == 5 {
+            let drawn = rank_correlation(&a, &b, 119);
+            prop_assert!((drawn.p - p).abs() < 0.25, "{} and {}", drawn.p, p);
+        }
+    }
 }
 
 #[test]

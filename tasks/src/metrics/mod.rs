@@ -2,8 +2,9 @@
 //!
 //! [`Hits`] are where the true items are on one [`List`]; [`Scores`] are what each [`Metric`] makes
 //! of them for many users, and a [`Comparison`] tells whether two systems' differ by more than
-//! chance. [`Exposure`] looks at which items are recommended at all. [`Truth`] and [`Predictions`]
-//! read the files of `semid eval`.
+//! chance; [`Comparison::rank_correlation`] tells whether two figures order several systems alike.
+//! [`Exposure`] looks at which items are recommended at all. [`Truth`] and [`Predictions`] read the
+//! files of `semid eval`.
 //!
 //! ```
 //! use semid_tasks::Part;
@@ -32,6 +33,7 @@ mod files;
 mod hits;
 mod items;
 mod list;
+mod rank_correlation;
 mod scores;
 mod significance;
 mod slices;
@@ -42,7 +44,8 @@ pub use files::{Predictions, Truth, User};
 pub use hits::{Hits, discount};
 pub use items::Items;
 pub use list::List;
+pub use rank_correlation::RankCorrelation;
 pub use scores::{Metric, Scores};
-pub use significance::{Comparison, Difference};
+pub use significance::{Comparison, Difference, holm};
 pub use slices::{BINS, TokenColdness, bin, slices};
 pub use training::Training;

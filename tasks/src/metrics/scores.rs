@@ -77,6 +77,24 @@ impl Scores {
         Self { metrics, values }
     }
 
+    /// What several runs of a system, e.g. with other seeds, give every user on average.
+    ///
+    /// # Panics
+    ///
+    /// If there is no run, or they are not of the same metrics and users.
+    pub fn mean(runs: &[Self]) -> Self {
+        let metrics = runs.first().expect("a run").metrics.clone();
+        for run in runs {
+            assert_eq!(run.metrics, metrics, "scores of the same metrics");
+            assert_eq!(run.values.len(), runs[0].values.len(), "the same users");
+        }
+        let mean = |at| sum(runs.iter().map(|run| run.values[at])) / runs.len() as f64;
+        Self {
+            values: (0..runs[0].values.len()).map(mean).collect(),
+            metrics,
+        }
+    }
+
     /// The metrics, `[M]`.
     pub fn metrics(&self) -> &[Metric] {
         &self.metrics

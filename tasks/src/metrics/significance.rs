@@ -169,19 +169,15 @@ impl Pairs {
         sums
     }
 
-    /// Holm's method: the `i`-th smallest of `m` is multiplied by `m - i`, from 0, and is no less
-    /// than those before it.
+    /// Metrics that differ alike for every user are corrected as one.
     fn correct(&self, differences: &mut [Difference]) {
         let alike = |a: usize, b: usize| self.rows().all(|row| row[a] == row[b]);
         let first_alike = |metric| (0..metric).find(|&before| alike(before, metric));
         let firsts: Vec<Option<usize>> = (0..self.metrics).map(first_alike).collect();
-        let mut order: Vec<usize> = (0..self.metrics).filter(|&m| firsts[m].is_none()).collect();
-        order.sort_by(|&a, &b| differences[a].p.total_cmp(&differences[b].p));
-        let mut least = 0.0_f64;
-        for (before, &metric) in order.iter().enumerate() {
-            let left = (order.len() - before) as f64;
-            least = least.max(left * differences[metric].p).min(1.0);
-            differences[metric].p_holm = least;
+        let distinct: Vec<usize> = (0..self.metrics).filter(|&m| firsts[m].is_none()).collect();
+        let p: Vec<f64> = distinct.iter().map(|&m| differences[m].p).collect();
+        for (metric, p_holm) in distinct.into_iter().zip(holm(&p)) {
+            differences[metric].p_holm = p_holm;
         }
         for (metric, first) in firsts.into_iter().enumerate() {
             if let Some(first) = first {
@@ -189,6 +185,25 @@ impl Pairs {
             }
         }
     }
+}
+
+/// Corrects the p values of several tests, in their order, by Holm's method (1979): of `m` values
+/// the `i`-th smallest, from 0, is multiplied by `m - i`, and is no less than those before it.
+///
+/// ```
+/// assert_eq!(semid_tasks::metrics::holm(&[0.5, 0.125, 0.75]), [1.0, 0.375, 1.0]);
+/// ```
+pub fn holm(p: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..p.len()).collect();
+    order.sort_by(|&a, &b| p[a].total_cmp(&p[b]));
+    let mut corrected = vec![1.0; p.len()];
+    let mut least = 0.0_f64;
+    for (before, &test) in order.iter().enumerate() {
+        let left = (p.len() - before) as f64;
+        least = least.max(left * p[test]).min(1.0);
+        corrected[test] = least;
+    }
+    corrected
 }
 
 fn add(sums: &mut [i64], row: &[i64], sign: i64) {

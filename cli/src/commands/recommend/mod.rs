@@ -1,5 +1,6 @@
 //! A generative recommender: one subcommand a file.
 
+mod compare;
 mod course;
 mod decoders;
 mod eval;
@@ -28,6 +29,7 @@ pub(crate) struct Recommend {
 enum Command {
     Train(train::Train),
     Eval(eval::Eval),
+    Compare(compare::Compare),
     Query(query::Query),
     #[cfg(feature = "serve")]
     Serve(serve::Serve),
@@ -38,6 +40,7 @@ impl Recommend {
         match &self.command {
             Command::Train(train) => train.run(console),
             Command::Eval(eval) => eval.run(console),
+            Command::Compare(compare) => compare.run(console),
             Command::Query(query) => query.run(console),
             #[cfg(feature = "serve")]
             Command::Serve(serve) => serve.run(console),

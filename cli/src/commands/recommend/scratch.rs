@@ -4,7 +4,8 @@ use std::num::NonZeroUsize;
 
 use clap::Args;
 use semid_recommender::{
-    HistoryExamples, Llama, LlamaConfig, Reader, Settings, TrainingParams, Vocabulary,
+    HistoryExamples, Llama, LlamaConfig, Reader, Settings, TrainingConfig, TrainingParams,
+    Vocabulary,
 };
 use serde::Serialize;
 
@@ -49,7 +50,7 @@ impl Scratch {
             speech: None,
         })?;
         let vocabulary = Vocabulary::new(index.space())?;
-        let config = course.config(self.params(index.levels()), seed)?;
+        let config = self.config(course, seed, index.levels())?;
         let model = Llama::new(
             self.shape(&vocabulary, index.levels()),
             device,
@@ -63,6 +64,16 @@ impl Scratch {
         };
         let done = course.run(start, &examples, data, checkpoint, console)?;
         done.with(reader)
+    }
+
+    /// How an index of so many levels is trained on.
+    pub(super) fn config(
+        &self,
+        course: &Course,
+        seed: Option<u64>,
+        levels: usize,
+    ) -> anyhow::Result<TrainingConfig> {
+        course.config(self.params(levels), seed)
     }
 
     /// Rows that hold the longest history.
