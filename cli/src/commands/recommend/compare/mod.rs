@@ -213,6 +213,7 @@ fn keep(
         index,
         &titles,
         &epochs,
+        None,
         manifest,
     )
 }
