@@ -41,7 +41,7 @@ impl Comparison {
         assert_eq!(a.len(), b.len(), "two figures of the same things");
         let (a, b) = (ranks(a), ranks(b));
         let square = |ranks: &[i64]| ranks.iter().map(|rank| rank * rank).sum::<i64>();
-        let scale = (square(&a) as f64).sqrt() * (square(&b) as f64).sqrt();
+        let scale = (square(&a) as f64 * square(&b) as f64).sqrt();
         if scale == 0.0 {
             return None;
         }

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use minijinja::Environment;
-use minijinja::value::Serde;
+use minijinja::value::{Serde, Value};
 use serde::Serialize;
 
 use super::eval::Report;
@@ -20,7 +20,8 @@ pub(super) fn fill(
     report: &impl Serialize,
 ) -> anyhow::Result<()> {
     let mut templates = Environment::new();
-    templates.add_template("page.css", include_str!("page.css"))?;
+    let style = Value::from_safe_string(include_str!("page.css").to_owned());
+    templates.add_global("style", style);
     templates.add_template("page.html", template)?;
     let html = templates.get_template("page.html")?.render(Serde(report))?;
     page.write_all(html.as_bytes())?;
