@@ -37,9 +37,9 @@ pub struct HeadParams {
 impl Default for HeadParams {
     fn default() -> Self {
         Self {
-            epochs: 20,
-            patience: 5,
-            learning_rate: 1e-3,
+            epochs: 8,
+            patience: 4,
+            learning_rate: 2e-3,
             weight_decay: 0.1,
             batch: 64,
             dropout: 0.2,
