@@ -46,7 +46,7 @@ impl Default for GroundingParams {
     fn default() -> Self {
         Self {
             beams: 50,
-            gamma: 1.0,
+            gamma: 3.0,
         }
     }
 }
