@@ -385,7 +385,9 @@ fn a_head_learns_which_item_comes() {
     let head = trainer.finish();
     assert_eq!(hit_rate(&head, Part::Valid), best);
     let found = hit_rate(&head, Part::Test);
-    assert!(found > 0.9, "{found}");
+    // Not all: what the model keeps behind a history is for the first code. The second one it knows
+    // only when it has read the first, and the head does not read on. By chance it is one in 24.
+    assert!(found > 0.5, "{found}");
 }
 
 /// All codes, one after the other, to the depth of the space, and whatever ends before where
