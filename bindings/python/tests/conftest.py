@@ -1,7 +1,12 @@
+import signal
+
 import numpy
 import pytest
 
 import semid
+
+# A shell has its jobs in the background ignore Ctrl-C, which these tests press.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LEVELS, CODES, ITEMS = 3, 6, 60
 
