@@ -80,10 +80,13 @@ fn best(answer: &Value) -> Vec<&str> {
 fn a_language_model_is_tuned_measured_and_asked() {
     let desk = desk();
     for (out, how) in [
-        ("whole", "--epochs 20 --set learning_rate=0.005"),
+        (
+            "whole",
+            "--epochs 40 --set learning_rate=0.01 --set batch_tokens=256",
+        ),
         (
             "adapted",
-            "--epochs 20 --set learning_rate=0.03 --lora 8 --centroids model",
+            "--epochs 40 --set learning_rate=0.03 --lora 8 --centroids model",
         ),
     ] {
         let (report, ok) = desk.json(&format!("{TUNE} {how} --out {out}"));
