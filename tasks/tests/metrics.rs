@@ -322,6 +322,22 @@ fn the_bootstrap_interval_is_as_wide_as_it_should_be() {
     }
 }
 
+/// Against a system that finds nothing, a difference is the mean itself.
+#[test]
+fn the_interval_of_one_system_is_that_of_its_difference_from_nothing() {
+    let ranks: Vec<u8> = (0..300).map(|user| (user * 7 % 5) as u8).collect();
+    let (nothing, target) = (List::default(), [0]);
+    let nothing = vec![(&nothing, &target[..]); ranks.len()];
+    let nothing = Scores::of(vec![Metric::Mrr(5)], &nothing);
+    let comparison = comparison(500);
+    let alone = comparison.intervals(&scores(&ranks));
+    assert_eq!(
+        alone,
+        [comparison.of(&scores(&ranks), &nothing)[0].interval]
+    );
+    assert!(alone[0][0] < alone[0][1]);
+}
+
 #[test]
 fn threads_change_nothing() {
     let a: Vec<u8> = (0..500).map(|user| (user * 7 % 5) as u8).collect();

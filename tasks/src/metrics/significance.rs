@@ -51,22 +51,21 @@ impl Comparison {
     ///
     /// If the scores are not those of the same metrics and users.
     pub fn of(&self, system: &Scores, other: &Scores) -> Vec<Difference> {
-        let pairs = Pairs::new(system, other);
+        let pairs = Pairs::of(system, other);
         let totals = pairs.sum(|_| 1);
         let slack = pairs.users as i64;
         let redrawn = self.redrawn(&pairs);
         let swapped = self.swapped(&pairs);
-        let mean = |sum: i64| sum as f64 / UNIT / pairs.users.max(1) as f64;
-        let mut differences: Vec<Difference> = (0..pairs.metrics)
-            .map(|metric| {
-                let mut sums: Vec<i64> = redrawn.iter().map(|sums| sums[metric]).collect();
-                sums.sort_unstable();
+        let mut differences: Vec<Difference> = redrawn
+            .iter()
+            .enumerate()
+            .map(|(metric, sums)| {
                 let far = |sums: &&Vec<i64>| sums[metric].abs() + slack >= totals[metric].abs();
                 let far = swapped.iter().filter(far).count();
                 Difference {
-                    difference: mean(totals[metric]),
-                    interval: percentiles(&sums).map(mean),
-                    p_bootstrap: two_sided(&sums, slack),
+                    difference: pairs.mean(totals[metric]),
+                    interval: percentiles(sums).map(|sum| pairs.mean(sum)),
+                    p_bootstrap: two_sided(sums, slack),
                     p: far as f64 / swapped.len() as f64,
                     p_holm: 1.0,
                 }
@@ -76,7 +75,16 @@ impl Comparison {
         differences
     }
 
-    /// The sums over as many users, drawn with replacement.
+    /// Where 95 % of one system's means lie if users are drawn again (bootstrap, percentiles),
+    /// `[M]`, in `O(resamples * users)` on all threads.
+    pub fn intervals(&self, scores: &Scores) -> Vec<[f64; 2]> {
+        let pairs = Pairs::alone(scores);
+        let redrawn = self.redrawn(&pairs);
+        let interval = |sums: &Vec<i64>| percentiles(sums).map(|sum| pairs.mean(sum));
+        redrawn.iter().map(interval).collect()
+    }
+
+    /// Of each metric the sums over as many users, drawn with replacement, ascending.
     fn redrawn(&self, pairs: &Pairs) -> Vec<Vec<i64>> {
         let redraw = |sample| {
             let mut draw = Draw::new(self.seed, "bootstrap", sample as u64);
@@ -89,10 +97,14 @@ impl Comparison {
             }
             sums
         };
-        (0..self.resamples.get())
-            .into_par_iter()
-            .map(redraw)
-            .collect()
+        let samples = 0..self.resamples.get();
+        let redrawn: Vec<Vec<i64>> = samples.into_par_iter().map(redraw).collect();
+        let ascending = |metric| {
+            let mut sums: Vec<i64> = redrawn.iter().map(|sums| sums[metric]).collect();
+            sums.sort_unstable();
+            sums
+        };
+        (0..pairs.metrics).map(ascending).collect()
     }
 
     /// The sums after users have swapped their scores; the first as they are.
@@ -134,19 +146,35 @@ struct Pairs {
 }
 
 impl Pairs {
-    fn new(system: &Scores, other: &Scores) -> Self {
+    fn of(system: &Scores, other: &Scores) -> Self {
         assert_eq!(
             system.metrics(),
             other.metrics(),
             "scores of the same metrics"
         );
         assert_eq!(system.users(), other.users(), "scores of the same users");
-        let unit = |(a, b): (&f64, &f64)| ((a - b) * UNIT).round() as i64;
-        let differences = system
-            .rows()
-            .zip(other.rows())
-            .map(|(a, b)| a.iter().zip(b).map(unit).collect::<Vec<_>>())
-            .filter(|row| row.iter().any(|&difference| difference != 0))
+        let rows = system.rows().zip(other.rows());
+        Self::new(
+            system,
+            rows.map(|(a, b)| a.iter().zip(b).map(|(a, b)| a - b).collect()),
+        )
+    }
+
+    /// How a system differs from one that finds nothing.
+    fn alone(system: &Scores) -> Self {
+        Self::new(system, system.rows().map(<[f64]>::to_vec))
+    }
+
+    fn new(system: &Scores, rows: impl Iterator<Item = Vec<f64>>) -> Self {
+        let differences = rows
+            .flat_map(|row| {
+                let row: Vec<i64> = row
+                    .iter()
+                    .map(|value| (value * UNIT).round() as i64)
+                    .collect();
+                let differs = row.iter().any(|&difference| difference != 0);
+                differs.then_some(row)
+            })
             .flatten()
             .collect();
         Self {
@@ -154,6 +182,10 @@ impl Pairs {
             metrics: system.metrics().len(),
             users: system.users(),
         }
+    }
+
+    fn mean(&self, sum: i64) -> f64 {
+        sum as f64 / UNIT / self.users.max(1) as f64
     }
 
     fn rows(&self) -> std::slice::ChunksExact<'_, i64> {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use semantic_id::Digest;
-use semid_tasks::metrics::{Comparison, Difference, List, Metric, RankCorrelation, Scores, holm};
+use semid_tasks::metrics::{Comparison, Difference, Metric, RankCorrelation, Scores, holm};
 use serde::Serialize;
 
 use super::contender::Contender;
@@ -136,21 +136,13 @@ fn named<T>(values: impl IntoIterator<Item = T>) -> Named<T> {
 
 fn figures(runs: &[Scores], mean: &Scores, comparison: Comparison) -> Named<Figure> {
     let rows: Vec<Vec<f64>> = runs.iter().map(Scores::means).collect();
-    // Against lists that hold nothing, a difference is the mean itself.
-    let (nothing, target) = (List::default(), [0]);
-    let nothing = Scores::of(
-        METRICS.to_vec(),
-        &vec![(&nothing, &target[..]); mean.users()],
-    );
-    let intervals = comparison.of(mean, &nothing);
+    let intervals = comparison.intervals(mean);
     let means = mean.means().into_iter().zip(intervals).enumerate();
-    named(
-        means.map(|(metric, (mean, Difference { interval, .. }))| Figure {
-            mean,
-            interval,
-            deviation: deviation(rows.iter().map(|row| row[metric]).collect()),
-        }),
-    )
+    named(means.map(|(metric, (mean, interval))| Figure {
+        mean,
+        interval,
+        deviation: deviation(rows.iter().map(|row| row[metric]).collect()),
+    }))
 }
 
 /// Standard deviation of a sample of two or more.
