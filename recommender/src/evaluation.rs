@@ -1,5 +1,5 @@
 use semantic_id::ItemId;
-use semid_tasks::metrics::List;
+use semid_tasks::metrics::{List, Metric, Scores};
 use semid_tasks::{Histories, Part, Split, UserId};
 
 use crate::{Query, Ranker, Result};
@@ -107,8 +107,20 @@ impl<'a> Evaluation<'a> {
         Ok(lists)
     }
 
+    /// Mean NDCG@`count` of a system's lists, by which trainings keep their best epoch; `None`
+    /// without users.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn ndcg(&self, ranker: &dyn Ranker, count: usize) -> Result<Option<f64>> {
+        let lists = self.lists(ranker, count, |_| ())?;
+        let scores = Scores::of(vec![Metric::Ndcg(count)], &self.paired(&lists));
+        Ok((scores.users() > 0).then(|| scores.means()[0]))
+    }
+
     /// Each user's list beside the rows of the items that came next, as
-    /// [`Scores`](semid_tasks::metrics::Scores) takes them.
+    /// [`Scores`] takes them.
     pub fn paired<'l>(&'l self, lists: &'l [List]) -> Vec<(&'l List, &'l [u32])> {
         let targets = self.targets.iter().map(Vec::as_slice);
         lists.iter().zip(targets).collect()

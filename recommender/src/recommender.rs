@@ -75,16 +75,23 @@ impl Reader {
             let prompt = conversation.prompt(&vec![&any; items])?;
             Ok::<_, Error>(prompt.len() + space.levels())
         };
-        while length(settings.items)? > context {
-            settings.items -= 1;
-            if settings.items == 0 {
-                return Err(Error::Setting {
-                    name: "max_position_embeddings",
-                    got: context.to_string(),
-                    expected: format!("at least {}, for a history of one item", length(1)?),
-                });
+        // Of so many items there is room for `room`, none for `none`. An item has a token at least.
+        let (mut room, mut none) = (0, settings.items.min(context) + 1);
+        while none - room > 1 {
+            let items = room.midpoint(none);
+            match length(items)? <= context {
+                true => room = items,
+                false => none = items,
             }
         }
+        if room == 0 {
+            return Err(Error::Setting {
+                name: "max_position_embeddings",
+                got: context.to_string(),
+                expected: format!("at least {}, for a history of one item", length(1)?),
+            });
+        }
+        settings.items = room;
         settings.speech = Some(conversation.speech().clone());
         Ok(Self {
             language: Language::Words(Box::new(conversation)),

@@ -2,7 +2,7 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use semantic_id::{Code, CodeMatrix, ItemId};
 use semid_tasks::{Draw, Histories, Split};
-use semid_training::{AdamW, Parameter, seeded};
+use semid_training::{AdamW, Parameter, seeded, within_memory};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 use trie_decode::ItemTrie;
@@ -179,7 +179,8 @@ impl<'a> HeadTrainer<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Training`] if the loss is no longer finite; those of the judge.
+    /// [`Error::Training`] if the loss is no longer finite; [`Error::Setup`] if the device has too
+    /// little memory; those of the judge.
     pub fn epoch(
         &mut self,
         judge: &mut dyn FnMut(&ItemHead) -> Result<Option<f64>>,
@@ -194,7 +195,7 @@ impl<'a> HeadTrainer<'a> {
         let turn = seeded(draws.random::<u32>().into());
         let (mut sum, mut items) = (0.0, 0);
         for batch in &batches {
-            let (loss, learnt) = self.step(batch, batches.len());
+            let (loss, learnt) = within_memory(|| self.step(batch, batches.len()))?;
             sum += loss * learnt as f64;
             items += learnt;
         }

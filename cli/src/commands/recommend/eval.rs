@@ -227,12 +227,7 @@ impl Eval {
         let mut trainer = Trainer::new(model, config, &examples)?;
         let validation = Evaluation::new(histories, split, Part::Valid, false);
         while trainer
-            .epoch(&mut |model| {
-                let ranker = SasRec::new(model.shallow_clone(), items);
-                let lists = validation.lists(&ranker, 10, |_| ())?;
-                let scores = Scores::of(vec![Metric::Ndcg(10)], &validation.paired(&lists));
-                Ok(Some(scores.means()[0]))
-            })?
+            .epoch(&mut |model| validation.ndcg(&SasRec::new(model.shallow_clone(), items), 10))?
             .is_some()
         {
             bar.inc(1);
@@ -263,11 +258,7 @@ impl Desk<'_> {
         bar.finish_and_clear();
         let seconds = start.elapsed().as_secs_f64();
         let scores = Scores::of(self.metrics.clone(), &self.evaluation.paired(&lists));
-        // Against lists that hold nothing, a difference is the mean itself.
-        let nothing = vec![List::default(); lists.len()];
-        let nothing = Scores::of(self.metrics.clone(), &self.evaluation.paired(&nothing));
-        let intervals = self.comparison.of(&scores, &nothing).into_iter();
-        let intervals = intervals.map(|difference| difference.interval);
+        let intervals = self.comparison.intervals(&scores);
         let mut metrics = self.means(&scores);
         metrics.0.extend(self.exposure(&lists));
         let system = System {

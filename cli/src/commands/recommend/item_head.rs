@@ -6,7 +6,6 @@ use std::time::Instant;
 use semid_recommender::{
     EpochReport, Evaluation, HeadParams, HeadTrainer, Headed, ItemHead, Recommender,
 };
-use semid_tasks::metrics::{Metric, Scores};
 use serde::Serialize;
 
 use super::course::Data;
@@ -46,11 +45,7 @@ pub(super) fn train(
     let bar = progress::bar(console, "epochs of the item head", params.epochs);
     let config = params.check()?;
     let mut trainer = HeadTrainer::new(model, reader, trie, histories, split, config)?;
-    let mut judge = |head: &ItemHead| {
-        let lists = validation.lists(&Headed::new(model, reader, trie, head)?, 10, |_| ())?;
-        let scores = Scores::of(vec![Metric::Ndcg(10)], &validation.paired(&lists));
-        Ok((scores.users() > 0).then(|| scores.means()[0]))
-    };
+    let mut judge = |head: &ItemHead| validation.ndcg(&Headed::new(model, reader, trie, head)?, 10);
     let mut best: Option<EpochReport> = None;
     let mut epochs_run = 0;
     while let Some(epoch) = trainer.epoch(&mut judge)? {
