@@ -1,5 +1,6 @@
 //! Reading and describing the things that commands hand to each other.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -197,10 +198,13 @@ pub(crate) fn write_model(
 }
 
 /// Enters a model's files among a manifest's inputs.
-pub(crate) fn enter_model(folder: &Path, manifest: &mut Manifest) -> anyhow::Result<()> {
+pub(crate) fn enter_model(
+    folder: &Path,
+    inputs: &mut BTreeMap<String, Digest>,
+) -> anyhow::Result<()> {
     for file in MODEL_FILES {
         let digest = Digest::of(&map::open(&folder.join(file))?);
-        manifest.inputs.insert(format!("model/{file}"), digest);
+        inputs.insert(format!("model/{file}"), digest);
     }
     Ok(())
 }

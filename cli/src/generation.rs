@@ -62,7 +62,7 @@ impl Published {
         }
         let manifest = &self.index.info().manifest;
         let mut given = Manifest::new("", Value::Null);
-        enter_model(folder, &mut given)?;
+        enter_model(folder, &mut given.inputs)?;
         for (file, got) in &given.inputs {
             match manifest.inputs.get(file) {
                 Some(expected) if expected == got => {}

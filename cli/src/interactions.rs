@@ -88,6 +88,11 @@ impl Interactions {
             .collect()
     }
 
+    /// The hash of the file.
+    pub(crate) fn digest(&self) -> Digest {
+        self.digest
+    }
+
     /// Enters the file among a manifest's inputs.
     pub(crate) fn enter(&self, manifest: &mut Manifest) {
         manifest.inputs.insert(name(&self.path), self.digest);

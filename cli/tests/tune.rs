@@ -117,9 +117,33 @@ fn a_language_model_is_tuned_measured_and_asked() {
         assert!(ok);
         let hit_rate = |system: &str| report["systems"][system]["metrics"]["hr@10"].as_f64();
         assert!(hit_rate("generative") > hit_rate("popularity"), "{report}");
-        let query = format!("recommend query {out} --history item-3,item-8,item-13");
-        let (answer, ok) = desk.json(&query);
+        let query = format!("recommend query {out} --history");
+        let (answer, ok) = desk.json(&format!("{query} item-3,item-8,item-13"));
         assert!(ok && best(&answer).contains(&"item-18"), "{answer}");
+        // Of more items than its context has room for, the last ones are read.
+        let long = format!("{query} item-1,item-2,item-4,item-5,item-6,item-3,item-8,item-13");
+        assert!(desk.ok(&long).contains("left out: 2 items"));
+        desk.write("none.txt", "");
+        let (answer, ok) = desk.json(&format!("{query} @none.txt"));
+        assert!(
+            ok && answer["hits"]
+                .as_array()
+                .is_some_and(|hits| hits.len() == 10),
+            "{answer}"
+        );
+
+        let manifest: Value =
+            serde_json::from_str(&desk.text(&format!("{out}/manifest.json"))).expect("JSON");
+        for input in [
+            "recipe.toml",
+            "items.jsonl",
+            "init/model.safetensors",
+            "init/tokenizer.json",
+        ] {
+            assert!(manifest["inputs"][input].is_string(), "{manifest}");
+        }
+        let of_codes = &manifest["inputs"]["model/model.safetensors"];
+        assert_eq!(of_codes.is_string(), out == "adapted", "{manifest}");
     }
 }
 
@@ -139,6 +163,17 @@ fn what_cannot_be_tuned_is_named() {
     );
     let message = fails(&TUNE.replace("recipe.toml", "split.toml"));
     assert!(message.contains("leave-one-out"), "{message}");
+
+    desk.write(
+        "later.csv",
+        desk.text("events.csv") + "u-0,item-1,9999999999\n",
+    );
+    desk.write("later.toml", RECIPE.replace("events.csv", "later.csv"));
+    let message = fails(&TUNE.replace("recipe.toml", "later.toml"));
+    assert!(
+        message.contains("later.toml: its interactions"),
+        "{message}"
+    );
 
     let other = RECIPE.replace("\"sequential\"", "\"item-to-text\"\ntemplates = []");
     desk.write("other.toml", other);
@@ -164,4 +199,6 @@ fn what_cannot_be_tuned_is_named() {
     assert!(message.contains("GGUF"), "{message}");
     let message = desk.fails(2, &format!("{} --out x", TUNE.replace("--init llm", "")));
     assert!(message.contains("--init"), "{message}");
+    let message = desk.fails(2, &format!("{TUNE} --out x --width 64"));
+    assert!(message.contains("--width"), "{message}");
 }

@@ -304,7 +304,7 @@ impl Index {
 
     fn source(&self, file: &EmbeddingFile, manifest: &mut Manifest) -> anyhow::Result<Source> {
         if let Some(model) = &self.model {
-            enter_model(model, manifest)?;
+            enter_model(model, &mut manifest.inputs)?;
             let encoder = open_model(model)?;
             return Ok(Source {
                 encoder,

@@ -147,12 +147,12 @@ impl Rebuild {
         let mut manifest = semantic_id::Manifest::new("rebuild", configuration.clone());
         manifest.results = json!({ "free_distance": fit.free_distance, "distance": fit.distance });
         file.enter(&mut manifest);
-        enter_model(&self.model, &mut manifest)?;
+        enter_model(&self.model, &mut manifest.inputs)?;
         write_model(model, &fit.encoder, &[], manifest)?;
 
         let mut manifest = old.manifest("rebuild", configuration);
         file.enter(&mut manifest);
-        enter_model(&self.out_model, &mut manifest)?;
+        enter_model(&self.out_model, &mut manifest.inputs)?;
         manifest.results = json!({
             "added_distance": assignment.added_distance(),
             "certificate": assignment.certificate(),

@@ -1,5 +1,6 @@
 //! A training from its first epoch to its last, whatever is trained.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::num::{NonZeroU16, NonZeroUsize};
@@ -9,11 +10,11 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::Args;
 use indicatif::ProgressBar;
+use semantic_id::Digest;
 use semid_recommender::{
     EpochReport, Evaluation, Example, Examples, Generative, Llama, Reader, Recommender, Trainer,
     TrainingConfig, TrainingParams,
 };
-use semid_tasks::metrics::{Metric, Scores};
 use semid_tasks::{Histories, Part, Split};
 use serde::Serialize;
 use tch::Device;
@@ -76,6 +77,8 @@ pub(super) struct Trained {
     pub(super) config: TrainingConfig,
     pub(super) epochs: Vec<EpochReport>,
     pub(super) validation_users: usize,
+    /// Hash of each file that it was made of beside index and interactions, by name.
+    pub(super) inputs: BTreeMap<String, Digest>,
 }
 
 /// Beams of the search that validation is asked by.
@@ -129,9 +132,7 @@ impl Course {
                 trie: data.trie,
                 beams: VALIDATION_BEAMS,
             };
-            let lists = validation.lists(&ranker, 10, |_| ())?;
-            let scores = Scores::of(vec![Metric::Ndcg(10)], &validation.paired(&lists));
-            Ok((scores.users() > 0).then(|| scores.means()[0]))
+            validation.ndcg(&ranker, 10)
         };
 
         let bar = progress::bar(console, "examples", config.epochs * examples.count());
@@ -176,6 +177,7 @@ impl Done {
             config: self.config,
             epochs: self.epochs,
             validation_users: self.validation_users,
+            inputs: BTreeMap::new(),
         })
     }
 }

@@ -113,7 +113,10 @@ impl Train {
         let (course, seed) = (&self.course, self.seed);
         let trained = match &self.tune {
             None => (self.scratch).train(course, seed, data, &checkpoint, console)?,
-            Some(tune) => tune.train(course, seed, data, &checkpoint, console)?,
+            Some(tune) => {
+                let events = interactions.digest();
+                tune.train(course, seed, data, events, &checkpoint, console)?
+            }
         };
 
         let head = self.item_head.then(|| {
@@ -142,6 +145,7 @@ impl Train {
             peak_rss: peak_rss(),
         };
         let mut manifest = self.manifest(&trained, &report);
+        manifest.inputs.clone_from(&trained.inputs);
         manifest
             .inputs
             .insert(name(&self.index), Digest::of(index.bytes()));

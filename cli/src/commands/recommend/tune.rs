@@ -1,12 +1,14 @@
 //! A language model that is taught what semantic IDs mean.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
-use semantic_id::ItemIndex;
+use semantic_id::{Digest, ItemIndex};
 use semid_recommender::{
     Conversation, CorpusExamples, Lora, NewTokens, Pretrained, Reader, Settings, Speech,
     TrainingParams,
@@ -17,7 +19,7 @@ use serde::Serialize;
 use tch::{Device, Tensor};
 
 use super::course::{Checkpoint, Course, Data, Start, Trained};
-use crate::artefact::open_model;
+use crate::artefact::{enter_model, name, open_model};
 use crate::console::Console;
 use crate::map::{self, Bytes};
 use crate::materials::Materials;
@@ -27,7 +29,13 @@ use crate::materials::Materials;
 pub(super) struct Tune {
     /// Tune a language model on the corpus of this recipe (see `semid tasks`), whose rows are drawn
     /// anew in each epoch
-    #[arg(long, value_name = "RECIPE", required = false, requires = "init")]
+    #[arg(
+        long,
+        value_name = "RECIPE",
+        required = false,
+        requires = "init",
+        conflicts_with = "Scratch"
+    )]
     corpus: PathBuf,
     /// The language model: a folder as Hugging Face's transformers save it, or a GGUF file
     #[arg(long, value_name = "CHECKPOINT", required = false, requires = "corpus")]
@@ -51,14 +59,20 @@ impl Tune {
         course: &Course,
         seed: Option<u64>,
         data: Data<'_>,
+        events: Digest,
         checkpoint: &Checkpoint,
         console: &Console,
     ) -> anyhow::Result<Trained> {
         let device = course.device()?;
         let index = data.trie.index().expect("the trie was made of an index");
-        let materials = self.materials(index, console)?;
+        let materials = self.materials(index, events, console)?;
         console.note("reading the language model");
-        let mut pretrained = self.pretrained(device)?;
+        let (mut pretrained, mut inputs) = self.pretrained(device)?;
+        inputs.extend(materials.inputs.clone());
+        inputs.insert(name(&self.corpus), Digest::of(materials.text.as_bytes()));
+        if let Some(centroids) = &self.centroids {
+            enter_model(centroids, &mut inputs)?;
+        }
         let context = pretrained.model.config().max_position_embeddings;
         let config = course.config(self.params(context), seed)?;
         ensure!(
@@ -119,11 +133,19 @@ impl Tune {
         let done = course.run(start, &examples, data, checkpoint, console)?;
         drop(examples);
         drop(corpus);
-        done.with(reader)
+        Ok(Trained {
+            inputs,
+            ..done.with(reader)?
+        })
     }
 
     /// All that the recipe names, if it teaches what will be asked and hides what will be measured.
-    fn materials(&self, index: &ItemIndex<Bytes>, console: &Console) -> anyhow::Result<Materials> {
+    fn materials(
+        &self,
+        index: &ItemIndex<Bytes>,
+        events: Digest,
+        console: &Console,
+    ) -> anyhow::Result<Materials> {
         let recipe = self.corpus.display();
         if self.corpus.is_dir() {
             bail!(
@@ -142,6 +164,13 @@ impl Tune {
             params.split == SplitTable::LeaveOneOut,
             "{recipe}: `split` is not leave-one-out, by which the model is measured, so that it \
              would learn some of what it is asked; set `split.by = \"leave-one-out\"`"
+        );
+        let files = params.inputs.interactions.files();
+        let same = |(_, file): &(_, &str)| materials.inputs[*file] == events;
+        ensure!(
+            files.len() == 1 && files.iter().all(same),
+            "{recipe}: its interactions are not those of --interactions, by which the model is \
+             measured, so that it could learn what it is asked; give both the same file"
         );
         Ok(materials)
     }
@@ -162,13 +191,28 @@ impl Tune {
         question.with_context(|| self.corpus.display().to_string())
     }
 
-    fn pretrained(&self, device: Device) -> anyhow::Result<Pretrained> {
+    /// The language model, and the hash of each file that it was read from.
+    fn pretrained(&self, device: Device) -> anyhow::Result<(Pretrained, BTreeMap<String, Digest>)> {
         let path = &self.init;
-        let pretrained = match path.is_dir() {
-            true => Pretrained::from_files(&|file| fs::read(path.join(file)), device),
-            false => Pretrained::from_gguf(&map::open(path)?, device),
+        let inputs = RefCell::new(BTreeMap::new());
+        let enter = |file: &str, bytes: &[u8]| {
+            let name = format!("init/{file}");
+            inputs.borrow_mut().insert(name, Digest::of(bytes));
         };
-        pretrained.with_context(|| path.display().to_string())
+        let pretrained = if path.is_dir() {
+            let read = |file: &str| {
+                let bytes = fs::read(path.join(file))?;
+                enter(file, &bytes);
+                Ok(bytes)
+            };
+            Pretrained::from_files(&read, device)
+        } else {
+            let bytes = map::open(path)?;
+            enter(&name(path), &bytes);
+            Pretrained::from_gguf(&bytes, device)
+        };
+        let pretrained = pretrained.with_context(|| path.display().to_string())?;
+        Ok((pretrained, inputs.into_inner()))
     }
 
     /// Settings for a model that knows a lot, and for adapters that know nothing yet.
