@@ -4,7 +4,7 @@
 TORCH = settings=$$(scripts/libtorch.sh) && eval "$$settings"
 ALL = --release --workspace
 
-.PHONY: build demo titles test corpora python mistralrs test-ecosystem report c bench peers lint doc \
+.PHONY: build demo titles test corpora python spark mistralrs test-ecosystem report c bench peers lint doc \
   imports fixtures fuzz
 
 build:
@@ -32,6 +32,10 @@ corpora: build
 # The wheel: its tests, its doctests, its types.
 python:
 	@python3 -B scripts/check_python.py
+
+# The wheel on Apache Spark: a cluster of two workers on loopback, if there is Java.
+spark:
+	@python3 -B scripts/check_spark.py
 
 # The processor for mistral.rs: its tests, and a server with it. In a debug build: mistral.rs is
 # large, and neither takes any time.

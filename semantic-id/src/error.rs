@@ -190,6 +190,14 @@ pub enum Error {
         problem: String,
     },
 
+    /// Parts of an index that do not make one.
+    #[error("these parts are of no index: {0}")]
+    Parts(String),
+
+    /// A place for bytes that failed.
+    #[error("cannot write the index: {0}")]
+    Io(#[from] std::io::Error),
+
     /// Items that a change of an index asks for, and that are not as it needs them.
     #[error("{count} item(s) {problem}: {keys}")]
     Change {

@@ -34,7 +34,9 @@ pub use codes::CodeMatrix;
 pub use draft::{Distances, Draft};
 pub use error::{Error, Result};
 pub use gain::HeldOutGain;
-pub use index::{Change, Churn, Codes, Delta, IndexInfo, ItemIndex, Level, Tree, U32s};
+pub use index::{
+    Change, Churn, Codes, Delta, IndexInfo, IndexWriter, ItemIndex, Level, Tree, U32s,
+};
 pub use item::{ItemId, ItemKeys};
 pub use manifest::{Digest, Manifest};
 pub use popularity::Popularity;

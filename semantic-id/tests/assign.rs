@@ -709,6 +709,64 @@ proptest! {
     }
 
     #[test]
+    fn parts_that_are_assigned_apart_come_to_the_same(
+        geometry in crowded(),
+        parts in 1usize..4,
+        seed in any::<usize>(),
+    ) {
+        let (draft, rules) = (geometry.draft(), OptimalAssigner::default());
+        prop_assume!(fits(&draft, &rules));
+        let whole = rules.assign(&draft, &numbered(&draft)).unwrap();
+
+        let last = draft.space().levels() - 1;
+        let mut prefixes: HashMap<&[Code], Vec<usize>> = HashMap::new();
+        for (item, path) in draft.paths().rows().enumerate() {
+            prefixes.entry(&path[..last]).or_default().push(item);
+        }
+        // Prefixes that hold their items, in parts of which each is assigned alone.
+        let mut fitting = vec![Vec::new(); parts];
+        let mut overfull = Vec::new();
+        for (prefix, items) in prefixes {
+            let sum = prefix.iter().fold(seed, |sum, code| sum.wrapping_add(code.index()));
+            match items.len() <= draft.space().size(last) {
+                true => fitting[sum % parts].extend(items),
+                false => overfull.extend(items),
+            }
+        }
+        let of_part = |items: &[usize]| Geometry {
+            latents: items.iter().flat_map(|&item| geometry.latents[3 * item..][..3].to_vec()).collect(),
+            ..geometry.clone()
+        };
+        let mut paths = draft.paths().clone();
+        let (mut moves, mut bound, mut added) = (0, 0, 0.0);
+        let mut enter = |items: &[usize], assignment: &Assignment| {
+            for (&item, path) in items.iter().zip(assignment.paths().rows()) {
+                paths.row_mut(ItemId(item as u32)).copy_from_slice(path);
+            }
+            moves += proof(assignment).moves;
+            bound += proof(assignment).moves_bound;
+            added += assignment.added_distance();
+        };
+        let keys = |items: &[usize]| ItemKeys::new(items.iter().map(usize::to_string)).unwrap();
+        let mut taken = Vec::new();
+        for items in fitting.iter().filter(|items| !items.is_empty()) {
+            let part = of_part(items);
+            let assignment = rules.assign(&part.draft(), &keys(items)).unwrap();
+            taken.extend(assignment.paths().rows().flatten().copied());
+            enter(items, &assignment);
+        }
+        if !overfull.is_empty() {
+            let taken = CodeMatrix::new(taken, draft.space().levels()).unwrap();
+            let part = of_part(&overfull);
+            let assignment = rules.assign_beside(&taken, &part.draft(), &keys(&overfull)).unwrap();
+            enter(&overfull, &assignment);
+        }
+        prop_assert_eq!(&paths, whole.paths());
+        prop_assert_eq!((moves, bound), (proof(&whole).moves, proof(&whole).moves_bound));
+        prop_assert!((added - whole.added_distance()).abs() <= 1e-6 * (1.0 + added.abs()));
+    }
+
+    #[test]
     fn other_assigners_give_in_space_paths(geometry in crowded()) {
         let draft = geometry.draft();
         let keys = numbered(&draft);

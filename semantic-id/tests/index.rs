@@ -1,9 +1,11 @@
 //! The index file: what is built can be read, and damage is found.
 
+use std::io::Cursor;
+
 use proptest::prelude::*;
 use semantic_id::{
-    Code, CodeMatrix, CodeSpace, Digest, Error, IndexInfo, ItemId, ItemIndex, ItemKeys, Manifest,
-    SemanticId, TokenFormat,
+    Code, CodeMatrix, CodeSpace, Digest, Error, IndexInfo, IndexWriter, ItemId, ItemIndex,
+    ItemKeys, Manifest, SemanticId, TokenFormat,
 };
 
 fn info(levels: usize) -> IndexInfo {
@@ -370,5 +372,70 @@ proptest! {
         prop_assert_eq!(index.keys()?, keys);
         prop_assert_eq!(index.info(), &info(levels));
         prop_assert_eq!(index.space(), &space);
+
+        for batch in [1, 3, items.len()] {
+            prop_assert_eq!(&streamed(&index, batch)?, index.bytes());
+        }
     }
+}
+
+/// An index, written again in batches of so many.
+fn streamed(index: &ItemIndex<Vec<u8>>, batch: usize) -> Result<Vec<u8>, Error> {
+    let spool = || Ok(Cursor::new(Vec::new()));
+    let (space, info) = (index.space().clone(), index.info().clone());
+    let mut writer = IndexWriter::new(space, info, index.items(), spool)?;
+    let ranked: Vec<_> = index.iter().collect::<Result<_, _>>()?;
+    for ranked in ranked.chunks(batch) {
+        let codes = ranked.iter().flat_map(|(_, path)| path.iter().copied());
+        let items: Vec<ItemId> = ranked.iter().map(|(item, _)| *item).collect();
+        writer.ranks(&CodeMatrix::new(codes.collect(), index.levels())?, &items)?;
+    }
+    let keys = index.keys()?;
+    let listed: Vec<&str> = keys.iter().collect();
+    for keys in listed.chunks(batch) {
+        writer.keys(keys)?;
+    }
+    for items in keys.order().chunks(batch) {
+        writer.key_order(items)?;
+    }
+    // What is there before stays.
+    let mut file = Cursor::new(b"before".to_vec());
+    file.set_position(6);
+    let digest = writer.finish(&mut file)?;
+    assert_eq!(digest, index.digest());
+    let file = file.into_inner();
+    assert_eq!(file[..6], *b"before");
+    Ok(file[6..].to_vec())
+}
+
+#[test]
+fn parts_that_make_no_index_are_refused() {
+    let writer = || {
+        let spool = || Ok(Cursor::new(Vec::new()));
+        IndexWriter::new(CodeSpace::uniform(2, 4).unwrap(), info(2), 2, spool).unwrap()
+    };
+    let said = |error: Error| error.to_string();
+    let ranks = |rows: &[&[u16]], items: &[u32]| {
+        let items: Vec<ItemId> = items.iter().copied().map(ItemId).collect();
+        let mut writer = writer();
+        writer.ranks(&matrix(rows), &items).map(|()| writer)
+    };
+    let finished = |rows: &[&[u16]], items: &[u32]| {
+        let mut writer = ranks(rows, items).unwrap();
+        writer.keys(["a", "b"]).unwrap();
+        writer.key_order(&[ItemId(0), ItemId(1)]).unwrap();
+        said(writer.finish(&mut Cursor::new(Vec::new())).unwrap_err())
+    };
+    let failed = |rows: &[&[u16]], items: &[u32]| said(ranks(rows, items).unwrap_err());
+    assert!(failed(&[&[1, 0], &[0, 3]], &[0, 1]).contains("ascending"));
+    assert!(failed(&[&[1, 0], &[1, 0], &[1, 0]], &[0, 1, 2]).contains("holds 3 items"));
+    assert!(failed(&[&[1, 5]], &[0]).contains("outside the codebook"));
+    assert!(failed(&[&[4, 4]], &[0]).contains("item 0"));
+    assert!(failed(&[&[1, 0]], &[0, 1]).contains("rows of codes"));
+    assert!(failed(&[&[1, 0, 0]], &[0]).contains("levels of the codes"));
+    assert!(finished(&[&[0, 1]], &[0]).contains("got 2 keys, expected 1"));
+    assert!(finished(&[&[0, 1], &[0, 2]], &[0, 2]).contains("row 2"));
+    assert!(finished(&[&[0, 1], &[0, 2]], &[1, 1]).contains("ranks 0 and 1"));
+    let empty = writer().finish(&mut Cursor::new(Vec::new()));
+    assert!(matches!(empty, Err(Error::Empty)));
 }

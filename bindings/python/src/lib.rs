@@ -14,6 +14,7 @@ mod session;
 mod threads;
 mod tokens;
 mod trie;
+mod writer;
 
 use pyo3::prelude::*;
 
@@ -32,7 +33,7 @@ mod _semid {
     #[pymodule_export]
     use super::cursor::{Cursor, Cursors};
     #[pymodule_export]
-    use super::encoder::{Assignment, Encoder, assign};
+    use super::encoder::{Assignment, Encoder, assign, assign_latents};
     #[pymodule_export]
     use super::error::SemidError;
     #[pymodule_export]
@@ -49,4 +50,6 @@ mod _semid {
     use super::tokens::TokenMap;
     #[pymodule_export]
     use super::trie::Trie;
+    #[pymodule_export]
+    use super::writer::IndexWriter;
 }

@@ -169,11 +169,12 @@ impl<'a> Closed<'a> {
         }
     }
 
-    /// The share of all slots that are closed, about.
-    pub(super) fn load(&self, space: &CodeSpace) -> f64 {
+    /// The share of all slots that are closed or that `items` need, about: the same number
+    /// whichever of the items have been assigned before and are taken.
+    pub(super) fn load(&self, items: usize, space: &CodeSpace) -> f64 {
         let slots = space.capacity() as f64 * f64::from(self.capacity);
         let reserve = self.reserve as f64 / (self.codes as f64 * f64::from(self.capacity));
-        self.taken.len() as f64 / slots + reserve
+        (items + self.taken.len()) as f64 / slots + reserve
     }
 
     fn reserved_below(&self, prefix: &[Code]) -> Slots {

@@ -162,7 +162,7 @@ impl OptimalAssigner {
             let wanted = fitting.iter().chain(&overfull);
             let wanted = wanted.map(|prefix| wanted_slots(&paths, prefix));
             let closed = closed().reserving(self.reserved(codes), wanted);
-            let elsewhere = Elsewhere::new(draft, self.capacity.get(), &paths, held, &closed);
+            let elsewhere = Elsewhere::new(draft, &paths, held, &closed);
             let part = Contest::new(self, draft, &overfull, &closed, Some(elsewhere)).settle()?;
             part.write(&mut paths);
             settled.push(part);

@@ -36,10 +36,9 @@ pub(super) struct Elsewhere<'a> {
 }
 
 impl<'a> Elsewhere<'a> {
-    /// Where `items` hold their paths already, `capacity` of them at most on each.
+    /// Where `items` hold their paths already.
     pub(super) fn new(
         draft: &Draft,
-        capacity: u32,
         paths: &'a CodeMatrix,
         items: impl Iterator<Item = &'a ItemId>,
         closed: &'a Closed<'a>,
@@ -50,8 +49,7 @@ impl<'a> Elsewhere<'a> {
         }
         let all = usize::try_from(draft.space().capacity()).unwrap_or(usize::MAX);
         let enough = all.min(FIRST_OPTIONS.max(closed.enough(paths.len(), all)));
-        let load = paths.len() as f64 / draft.space().capacity() as f64 / f64::from(capacity);
-        let load = load + closed.load(draft.space());
+        let load = closed.load(paths.len(), draft.space());
         let first = (FIRST_OPTIONS as f64 / (1.0 - load).max(0.0)) as usize;
         Self {
             held,

@@ -104,7 +104,7 @@ impl<D: AsRef<[u8]>> ItemIndex<D> {
     }
 
     /// A copy of all tensors but `alive`.
-    fn tensors(&self) -> Vec<Tensor> {
+    fn tensors(&self) -> Vec<Tensor<Vec<u8>>> {
         let layout = &self.layout;
         let copy = |name: &str, dtype, span| Tensor::new(name, dtype, self.part(span).to_vec());
         let mut tensors = vec![
@@ -154,7 +154,7 @@ fn check_shapes(
 }
 
 /// The tensors of all levels.
-fn node_tensors(levels: &[Nodes]) -> Vec<Tensor> {
+fn node_tensors(levels: &[Nodes]) -> Vec<Tensor<Vec<u8>>> {
     let mut tensors = Vec::new();
     for (level, nodes) in levels.iter().enumerate() {
         let name = format!("level.{level}.code");
@@ -181,24 +181,31 @@ fn all_alive(items: usize) -> Vec<u8> {
     alive
 }
 
-/// A one-dimensional tensor of the file.
-struct Tensor {
-    name: String,
-    dtype: Dtype,
-    bytes: Vec<u8>,
+/// A one-dimensional tensor of the file, wherever its values are.
+pub(super) struct Tensor<V> {
+    pub(super) name: String,
+    pub(super) dtype: Dtype,
+    pub(super) values: V,
 }
 
-impl Tensor {
-    fn new(name: &str, dtype: Dtype, bytes: Vec<u8>) -> Self {
+/// The values of a tensor, little-endian.
+pub(super) trait Values {
+    fn bytes(&self) -> usize;
+}
+
+impl Values for Vec<u8> {
+    fn bytes(&self) -> usize {
+        self.len()
+    }
+}
+
+impl<V> Tensor<V> {
+    pub(super) fn new(name: &str, dtype: Dtype, values: V) -> Self {
         Self {
             name: name.to_owned(),
             dtype,
-            bytes,
+            values,
         }
-    }
-
-    fn u32s(name: &str, values: &[[u8; 4]]) -> Self {
-        Self::new(name, Dtype::U32, values.as_flattened().to_vec())
     }
 
     fn width(&self) -> usize {
@@ -206,22 +213,44 @@ impl Tensor {
     }
 }
 
-/// Puts the file together. The safetensors crate would do, were its order of the
-/// metadata not another one in every run.
-fn write(space: &CodeSpace, info: &IndexInfo, mut tensors: Vec<Tensor>) -> Vec<u8> {
+impl Tensor<Vec<u8>> {
+    fn u32s(name: &str, values: &[[u8; 4]]) -> Self {
+        Self::new(name, Dtype::U32, values.as_flattened().to_vec())
+    }
+}
+
+/// Puts the file together.
+fn write(space: &CodeSpace, info: &IndexInfo, mut tensors: Vec<Tensor<Vec<u8>>>) -> Vec<u8> {
+    let mut file = header(space, info, &mut tensors);
+    file.reserve_exact(tensors.iter().map(|tensor| tensor.values.len()).sum());
+    for tensor in tensors {
+        file.extend(tensor.values);
+    }
+    let digest = Digest::of(&file);
+    seal(&mut file, digest);
+    file
+}
+
+/// What stands before the tensors, which it puts in order. The safetensors crate would do, were
+/// its order of the metadata not another one in every run.
+pub(super) fn header<V: Values>(
+    space: &CodeSpace,
+    info: &IndexInfo,
+    tensors: &mut [Tensor<V>],
+) -> Vec<u8> {
     // Widest first: every tensor is aligned. Then by name, as safetensors has it.
     tensors.sort_by(|a, b| b.width().cmp(&a.width()).then_with(|| a.name.cmp(&b.name)));
     let mut header = Map::new();
     header.insert("__metadata__".into(), metadata(space, info));
     let mut end = 0;
-    for tensor in &tensors {
+    for tensor in tensors {
         let start = end;
-        end += tensor.bytes.len();
+        end += tensor.values.bytes();
         header.insert(
             tensor.name.clone(),
             json!({
                 "dtype": tensor.dtype.to_string(),
-                "shape": [tensor.bytes.len() / tensor.width()],
+                "shape": [tensor.values.bytes() / tensor.width()],
                 "data_offsets": [start, end],
             }),
         );
@@ -231,15 +260,8 @@ fn write(space: &CodeSpace, info: &IndexInfo, mut tensors: Vec<Tensor>) -> Vec<u
         ' ',
         header.len().next_multiple_of(8) - header.len(),
     ));
-
-    let mut file = Vec::with_capacity(8 + header.len() + end);
-    file.extend((header.len() as u64).to_le_bytes());
-    file.extend(header.as_bytes());
-    for tensor in tensors {
-        file.extend(tensor.bytes);
-    }
-    seal(&mut file);
-    file
+    let length = (header.len() as u64).to_le_bytes();
+    [&length, header.as_bytes()].concat()
 }
 
 /// The strings that readers look for before the tensors.
@@ -264,12 +286,11 @@ fn metadata(space: &CodeSpace, info: &IndexInfo) -> Value {
 pub(super) const UNSEALED: &str =
     "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// Writes the file's hash into its place in the header.
-fn seal(file: &mut [u8]) {
-    let at = file
+/// Writes the hash of an unsealed file into its place in the header.
+pub(super) fn seal(header: &mut [u8], digest: Digest) {
+    let at = header
         .windows(UNSEALED.len())
         .position(|window| window == UNSEALED.as_bytes())
         .expect("the header was written with an empty seal");
-    let digest = Digest::of(file).to_string();
-    file[at..at + UNSEALED.len()].copy_from_slice(digest.as_bytes());
+    header[at..at + UNSEALED.len()].copy_from_slice(digest.to_string().as_bytes());
 }

@@ -2,7 +2,7 @@
 //! and semantic IDs, the trie over the IDs, and the item keys.
 //!
 //! `layout` finds the parts of a file, `view` reads them in place, `build`
-//! writes them and `validate` checks them. A published index lives on: a `change` makes the
+//! writes them, `writer` does so for a catalogue beyond memory, and `validate` checks them. A published index lives on: a `change` makes the
 //! next generation, a `delta` carries it to a copy, `churn` tells what became of the IDs. `docs/formats.md` is the specification.
 
 mod build;
@@ -14,6 +14,7 @@ mod tree;
 mod validate;
 mod view;
 mod walk;
+mod writer;
 
 use std::fmt;
 use std::ops::Range;
@@ -30,6 +31,7 @@ pub use tree::Tree;
 use view::Keys;
 pub use view::{Codes, Level, U32s};
 use walk::Walk;
+pub use writer::IndexWriter;
 
 /// A finished index: items, their keys, and their semantic IDs, read from the
 /// bytes of its file, which may be memory-mapped.

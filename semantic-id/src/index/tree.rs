@@ -85,7 +85,7 @@ impl Tree {
             .any(|(code, &size)| u32::from(code.0) >= size)
         {
             let mut items = (0..codes.len() as u32).map(ItemId);
-            items.try_for_each(|item| check_path(space, codes, item))?;
+            items.try_for_each(|item| check_path(space, codes.row(item), item))?;
         }
         let sorted = Sorted::new(codes, order, &largest);
         let levels = grow(&sorted, &largest);
@@ -143,8 +143,7 @@ fn largest(codes: &CodeMatrix) -> Vec<Code> {
 }
 
 /// Holds that a path is one code or more, each in its codebook, and then only padding.
-fn check_path(space: &CodeSpace, codes: &CodeMatrix, item: ItemId) -> Result<()> {
-    let path = codes.row(item);
+pub(super) fn check_path(space: &CodeSpace, path: &[Code], item: ItemId) -> Result<()> {
     let length = space.unpadded(path).len();
     if length == 0 {
         return Err(Error::Padding { item: item.index() });

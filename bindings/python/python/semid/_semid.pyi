@@ -403,6 +403,11 @@ class Encoder:
     def __new__(cls, folder: str | PathLike[str]) -> Encoder:
         """Reads a model folder of `semid train`."""
 
+    @staticmethod
+    def from_files(model: bytes, config: bytes) -> Encoder:
+        """The same from the bytes of `model.safetensors` and `config.json`."""
+
+    def __reduce__(self) -> tuple[Any, ...]: ...
     @property
     def dim(self) -> int:
         """Dimension of the embeddings."""
@@ -417,6 +422,14 @@ class Encoder:
     ) -> tuple[NDArray[numpy.uint16], NDArray[numpy.float32]]:
         """The nearest codes `[n, L]` that a beam search finds for `[n, D]`, and their squared
         distances `[n]`. Items may share codes; `assign` makes them distinct."""
+
+    def latents(self, embeddings: _Vectors) -> NDArray[numpy.float32]:
+        """Where embeddings `[n, D]` are between the codebooks, `[n, d]`."""
+
+    def quantize(
+        self, latents: _Vectors, *, beams: int = 8
+    ) -> tuple[NDArray[numpy.uint16], NDArray[numpy.float32]]:
+        """What `encode` gives for the embeddings of these latents."""
 
     def reconstruct(self, codes: _Codes) -> NDArray[numpy.float32]:
         """The embeddings `[n, D]` that codes stand for."""
@@ -438,7 +451,51 @@ class Assignment:
     @property
     def optimal(self) -> bool: ...
     @property
+    def certificate(self) -> str | None:
+        """The certificate, as JSON."""
+
+    @property
     def gap(self) -> float | None: ...
+
+def assign_latents(
+    encoder: Encoder,
+    latents: _Vectors,
+    codes: _Codes,
+    distances: NDArray[numpy.float32],
+    keys: list[str],
+    *,
+    taken: _Codes | None = None,
+) -> Assignment:
+    """Distinct codes for items that were encoded before: their latents `[n, d]`, native codes
+    `[n, L]` and squared distances `[n]`. Items that hold the codes `taken` `[m, L]` keep them."""
+
+@final
+class IndexWriter:
+    """An index file that is written from runs, none of which is held. Its spools lie beside it."""
+
+    def __new__(
+        cls,
+        path: str | PathLike[str],
+        sizes: list[int],
+        *,
+        command: str,
+        configuration: dict[str, Any],
+    ) -> IndexWriter: ...
+    def ranks(self, codes: _Codes, rows: NDArray[numpy.uint32]) -> None:
+        """The rows of the next items in the order of IDs, and their codes `[n, L]`."""
+
+    def keys(self, keys: list[str]) -> None:
+        """The keys of the next rows."""
+
+    def key_order(self, rows: NDArray[numpy.uint32]) -> None:
+        """The rows of the next items in the order of keys."""
+
+    def __enter__(self) -> IndexWriter: ...
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        """What was not finished is removed."""
+
+    def finish(self) -> str:
+        """Puts the file in its place. Returns its digest."""
 
 def assign(
     encoder: Encoder,
