@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use ndarray::Ix1;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
 use semantic_id::{CodeSpace, IndexInfo, ItemId, Manifest, TokenFormat};
 use tempfile::{Builder, NamedTempFile};
 
@@ -85,12 +85,8 @@ impl IndexWriter {
     }
 
     /// What was not finished is removed.
-    fn __exit__(
-        &mut self,
-        _kind: &Bound<'_, PyAny>,
-        _error: &Bound<'_, PyAny>,
-        _trace: &Bound<'_, PyAny>,
-    ) {
+    #[pyo3(signature = (*_args))]
+    fn __exit__(&mut self, _args: &Bound<'_, PyTuple>) {
         (self.inner, self.file) = (None, None);
     }
 

@@ -491,7 +491,7 @@ class IndexWriter:
         """The rows of the next items in the order of keys."""
 
     def __enter__(self) -> IndexWriter: ...
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
+    def __exit__(self, *_args: object) -> None:
         """What was not finished is removed."""
 
     def finish(self) -> str:

@@ -4,9 +4,9 @@
     assigned = spark.assign(encoded, "model")         # distinct paths, as `semid index` gives them
     spark.write_index(assigned, "index.safetensors")  # the same tensors, byte for byte
 
-Every step takes a DataFrame and gives one, whatever its partitions; what is worth keeping is written
-to a table in between, so that a driver that starts again goes on from there. Executors need this
-wheel, numpy, pyarrow and pandas, and no libtorch. docs/cluster.md is the manual.
+Every step takes a DataFrame and gives one, whatever its partitions; what is worth keeping is
+written to a table in between, so that a driver that starts again goes on from there. Executors need
+this wheel, numpy, pyarrow and pandas, and no libtorch. docs/cluster.md is the manual.
 """
 
 from __future__ import annotations
@@ -41,10 +41,9 @@ RUN = 1 << 18
 
 
 def sample(df: DataFrame, items: int, *, key: str = "key", seed: int = 42) -> DataFrame:
-    """About so many rows of a table, drawn uniformly: what `semid train` needs of a large catalogue.
+    """About so many rows of a table, drawn uniformly: what `semid train` needs of a large one.
 
-    Whether a row is drawn depends on its key and the seed alone, not on partitions or other rows'
-    order.
+    Whether a row is drawn depends on its key, the seed and the number of rows, not on partitions.
     """
     if items < 1:
         raise SemidError(f"items: got {items}, expected at least 1")
@@ -67,15 +66,16 @@ def encode(
     Embeddings are arrays of floats, or binary: little-endian f32, or f16 where they are half as
     long. The model is a folder of `semid train`, which the driver reads and broadcasts.
 
-    Gives `key`, `codes`, `distance`, and `latent`, which `assign` needs; and `row`, if there is one:
-    the place of an item in the index, from 0. Without it items are placed in the order of keys.
+    Gives `key`, `codes`, `distance`, and `latent`, which `assign` needs; and `row`, if there is
+    one: the place of an item in the index, from 0. Without it items are placed by their keys.
     """
     encoder = Encoder(model)
     if beams < 1:
         raise SemidError(f"beams: got {beams}, expected at least 1")
     broadcast = df.sparkSession.sparkContext.broadcast(encoder)
     rows = [F.col("row").cast("long").alias("row")] if "row" in df.columns else []
-    given = df.select(F.col(key).cast("string").alias("key"), *rows, F.col(embedding).alias("given"))
+    keys = F.col(key).cast("string").alias("key")
+    given = df.select(keys, *rows, F.col(embedding).alias("given"))
 
     def run(batches: Batches) -> Iterator[pyarrow.RecordBatch]:
         encoder = broadcast.value
@@ -107,7 +107,8 @@ def assign(df: DataFrame, model: FilePath) -> DataFrame:
     settled inside an executor; all others come to the driver and are settled together, beside the
     codes of all items that are.
 
-    Gives `key`, `row` if there is one, `codes`, `moved`, and `account`, which `certificate` sums up.
+    Gives `key`, `row` if there is one, `codes`, `moved`, and `account`, of which `certificate` is
+    the sum.
     """
     encoder = Encoder(model)
     spark = df.sparkSession
@@ -149,12 +150,14 @@ def certificate(assigned: DataFrame) -> Certificate:
     proofs = [json.loads(part.account) for part in parts.toLocalIterator()]
     if not proofs:
         raise SemidError("there is no account in this table; is it the result of `assign`?")
-    total = {name: sum(proof[name] for proof in proofs) for name in ("moves", "moves_bound", "cost")}
-    total["lower_bound"] = sum(proof["lower_bound"] for proof in proofs)
+    summed = ("moves", "moves_bound", "cost", "lower_bound")
+    total: Certificate = {name: sum(proof[name] for proof in proofs) for name in summed}
     cost = total["cost"]
     total["gap"] = (cost - total["lower_bound"]) / cost if cost > 0 else 0.0
     total["optimal"] = all(proof["optimal"] for proof in proofs)
-    total["stages"] = sorted({"overfull" if proof["beside"] else "prefix" for proof in proofs}, reverse=True)
+    beside = {proof["beside"] for proof in proofs}
+    stages = [("prefix", False), ("overfull", True)]
+    total["stages"] = [stage for stage, of_driver in stages if of_driver in beside]
     return total
 
 
@@ -197,7 +200,8 @@ def write_runs(df: DataFrame, writer: IndexWriter, levels: int) -> str:
 
 def by_key(df: DataFrame) -> DataFrame:
     """Rows for items that have none, by the order of keys."""
-    ordered = df.repartitionByRange("key").sortWithinPartitions("key").persist(StorageLevel.DISK_ONLY)
+    ordered = df.repartitionByRange("key").sortWithinPartitions("key")
+    ordered = ordered.persist(StorageLevel.DISK_ONLY)
 
     def count(batches: Batches) -> Iterator[pyarrow.RecordBatch]:
         rows = sum(batch.num_rows for batch in batches)
@@ -223,7 +227,8 @@ def by_key(df: DataFrame) -> DataFrame:
 def partition() -> int:
     context = TaskContext.get()
     assert context is not None, "a task has a context"
-    return context.partitionId()
+    number: int = context.partitionId()
+    return number
 
 
 def runs(
@@ -374,7 +379,8 @@ def matrix_of(batch: pyarrow.RecordBatch, dim: int) -> NDArray[numpy.float32]:
     given, keys = batch.column("given"), batch.column("key")
 
     def bad(row: int, got: str) -> SemidError:
-        return SemidError(f"item {keys[row].as_py()!r}: got {got}, expected an embedding of {dim} numbers")
+        item = f"item {keys[row].as_py()!r}"
+        return SemidError(f"{item}: got {got}, expected an embedding of {dim} numbers")
 
     for column, what in [(keys, "no key"), (given, "no embedding")]:
         if column.null_count > 0:
@@ -410,11 +416,12 @@ def codes_of(table: pyarrow.Table, levels: int | None = None) -> NDArray[numpy.u
         row = int(numpy.flatnonzero(lengths != levels)[0])
         raise SemidError(f"codes: got {column[row].as_py()}, expected {levels} codes")
     flat = column.flatten().to_numpy(zero_copy_only=False)
-    return flat.astype(numpy.uint16).reshape(-1, levels)
+    codes: NDArray[numpy.uint16] = flat.astype(numpy.uint16)
+    return codes.reshape(-1, levels)
 
 
 def rows_of(table: pyarrow.Table) -> NDArray[numpy.uint32]:
-    rows = table["row"].to_numpy()
+    rows: NDArray[numpy.int64] = table["row"].to_numpy()
     outside = (rows < 0) | (rows > 0xFFFFFFFF)
     if outside.any():
         raise SemidError(f"row: got {rows[outside][0]}, expected one from 0 to 2^32 - 1")
@@ -428,7 +435,8 @@ def lists_of(codes: NDArray[numpy.uint16]) -> pyarrow.Array:
 
 def blobs_of(vectors: NDArray[numpy.float32]) -> pyarrow.Array:
     """Each row as bytes."""
-    offsets = numpy.arange(len(vectors) + 1, dtype=numpy.int32) * vectors.itemsize * vectors.shape[1]
+    width = vectors.itemsize * vectors.shape[1]
+    offsets = numpy.arange(len(vectors) + 1, dtype=numpy.int32) * width
     buffers = [None, pyarrow.py_buffer(offsets), pyarrow.py_buffer(vectors)]
     return pyarrow.Array.from_buffers(pyarrow.binary(), len(vectors), buffers)
 
