@@ -89,6 +89,7 @@ impl Interactions {
     }
 
     /// The hash of the file.
+    #[cfg(feature = "train")]
     pub(crate) fn digest(&self) -> Digest {
         self.digest
     }
