@@ -15,7 +15,8 @@ with wheel.installed() as site:
     installed = {"PYTHONPATH": str(site)}
     lazily = torch_environment.LAZY + "import pytest; sys.exit(pytest.main(sys.argv[1:]))"
     options = ["-p", "no:cacheprovider", "--doctest-modules", "--doctest-glob=*.md"]
-    options += [f"--ignore={site / 'semid' / name}.py" for name in ("vllm", "sglang", "spark")]
+    foreign = ["vllm.py", "sglang.py", "spark"]
+    options += [f"--ignore={site / 'semid' / name}" for name in foreign]
     manuals = [wheel.BINDINGS / "README.md", wheel.ROOT / "README.md"]
     tested = [wheel.BINDINGS / "tests", site / "semid", *manuals]
     # Manuals write files where they are run.

@@ -32,7 +32,11 @@ impl CorpusSource {
         seed: Option<u64>,
         console: &Console,
     ) -> anyhow::Result<Self> {
-        let materials = Materials::read(recipe, console)?;
+        Self::of(Materials::read(recipe, console)?, seed)
+    }
+
+    /// What is made of materials. The `seed` is used in place of the recipe's own.
+    pub(crate) fn of(materials: Materials, seed: Option<u64>) -> anyhow::Result<Self> {
         let params = materials.recipe.params();
         let seed = seed.unwrap_or(params.seed);
         let count = params.tokens.as_ref().map(|tokens| {
@@ -52,23 +56,31 @@ impl CorpusSource {
         context: &'a Context<'a>,
         part: Part,
     ) -> anyhow::Result<Corpus<'a>> {
-        let Materials {
-            recipe,
-            templates,
-            beams,
-            ..
-        } = &self.materials;
+        let (recipe, templates) = (&self.materials.recipe, &self.materials.templates);
+        let plans = recipe.plans(part, &self.materials.beams);
+        Ok(Corpus::new(context, templates, &plans, self.options())?)
+    }
+
+    pub(crate) fn options(&self) -> CorpusOptions<'_> {
+        let recipe = &self.materials.recipe;
         let params = recipe.params();
-        let options = CorpusOptions {
+        CorpusOptions {
             seed: self.seed,
             epochs: params.epochs,
             order: recipe.order(),
             need: self.writer.format().needs(),
             count: self.count.as_ref().map(|count| count as _),
             tokens_per_row: params.tokens.as_ref().and_then(|tokens| tokens.per_row),
-        };
-        let plans = recipe.plans(part, beams);
-        Ok(Corpus::new(context, templates, &plans, options)?)
+        }
+    }
+
+    /// Holds that its rows are lines of JSON.
+    pub(crate) fn check_json(&self) -> anyhow::Result<()> {
+        ensure!(
+            self.writer.format() != RowFormat::MiniOneRec,
+            "the rows of this format are no JSON; build the corpus, and read its files"
+        );
+        Ok(())
     }
 }
 
@@ -127,10 +139,7 @@ impl RecipeRows {
             "{} has no task for the part {part}",
             recipe.display(),
         );
-        ensure!(
-            source.writer.format() != RowFormat::MiniOneRec,
-            "the rows of this format are no JSON; build the corpus, and read its files"
-        );
+        source.check_json()?;
         let prepared = Prepared::new(source, |source| source.materials.context());
         let planned = Planned::try_new(prepared, |prepared| {
             prepared.with_dependent(|source, context| source.corpus(context, part))

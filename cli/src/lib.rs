@@ -19,6 +19,7 @@ mod named;
 mod output;
 mod progress;
 mod scores;
+mod share;
 #[cfg(feature = "train")]
 mod training;
 mod tree;
@@ -27,6 +28,7 @@ mod watched;
 pub use commands::check::{Check, Limit};
 pub use commands::tasks::Build;
 pub use corpus::RecipeRows;
+pub use share::{Counted, Placed, RecipeFiles, ShareRows, Standing};
 
 use std::process::ExitCode;
 

@@ -10,7 +10,7 @@ use semid_tasks::corpus::{Context, HistoryStyle, Ids, UserTexts};
 use semid_tasks::generators::Beams;
 use semid_tasks::{
     Catalogue, Cleaning, EventOptions, Filtering, Histories, HistoriesBuilder, HistoryOptions,
-    Input, ItemOptions, Policy, Recipe, RecipeParams, SideTexts, Split, Templates,
+    Input, ItemOptions, Policy, Recipe, RecipeParams, SideTexts, Split, Templates, UserOrder,
 };
 use serde::Serialize;
 
@@ -23,7 +23,7 @@ pub(crate) struct Materials {
     pub(crate) recipe: Recipe,
     /// The recipe as it was typed.
     pub(crate) text: String,
-    folder: PathBuf,
+    files: Files,
     pub(crate) templates: Templates,
     pub(crate) catalogue: Catalogue,
     pub(crate) index: ItemIndex<Bytes>,
@@ -37,6 +37,38 @@ pub(crate) struct Materials {
     /// Hash of each input, by name.
     pub(crate) inputs: BTreeMap<String, Digest>,
     pub(crate) done: Done,
+}
+
+/// Where the files are that a recipe names.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Files {
+    /// What names are relative to.
+    folder: PathBuf,
+    /// Those that are elsewhere, by name: local copies.
+    local: BTreeMap<String, PathBuf>,
+    /// The order of the users in the interactions.
+    users: UserOrder,
+}
+
+impl Files {
+    /// Copies of some of the files, and users in the order in which they come.
+    pub(crate) fn copies(local: BTreeMap<String, PathBuf>) -> Self {
+        Self {
+            local,
+            users: UserOrder::AsTheyCome,
+            ..Self::default()
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        let local = self.local.get(name).cloned();
+        local.unwrap_or_else(|| self.folder.join(name))
+    }
+
+    /// A table of a cluster in place of a file: its format is not the file's.
+    fn is_copy(&self, name: &str) -> bool {
+        self.local.contains_key(name)
+    }
 }
 
 /// What was changed and left out while the inputs were read.
@@ -59,31 +91,38 @@ pub(crate) struct Done {
 
 impl Materials {
     pub(crate) fn read(path: &Path, console: &Console) -> anyhow::Result<Self> {
-        let place = || path.display().to_string();
-        let text = fs::read_to_string(path).with_context(place)?;
-        let recipe = RecipeParams::parse(&text).and_then(RecipeParams::check);
-        let recipe = recipe.with_context(place)?;
-        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        Self::read_from(path, Files::default(), console)
+    }
+
+    /// The same, of files that are elsewhere.
+    pub(crate) fn read_from(
+        path: &Path,
+        mut files: Files,
+        console: &Console,
+    ) -> anyhow::Result<Self> {
+        let (text, recipe) = read_recipe(path)?;
+        files.folder = path.parent().unwrap_or(Path::new("")).to_owned();
         let params = recipe.params();
         let mut inputs = BTreeMap::new();
         let mut enter = |path: &str| {
-            let bytes = map::open(&folder.join(path))?;
+            let bytes = map::open(&files.path(path))?;
             inputs.insert(path.to_owned(), Digest::of(&bytes));
             anyhow::Ok(bytes)
         };
 
-        let templates = templates(&recipe, &folder)?;
-        let catalogue = Catalogue::read(
-            &params.inputs.items,
-            &enter(&params.inputs.items)?,
-            &ItemOptions {
-                format: recipe.item_format()?,
-                key: params.items.key.clone(),
-                cleaning: recipe.cleaning(),
-            },
-        )?;
+        let templates = templates(&recipe, &files)?;
+        let items = &params.inputs.items;
+        let mut options = ItemOptions {
+            format: recipe.item_format()?,
+            key: params.items.key.clone(),
+            cleaning: recipe.cleaning(),
+        };
+        if files.is_copy(items) {
+            (options.format, options.key) = (None, Some("key".to_owned()));
+        }
+        let catalogue = Catalogue::read(items, &enter(items)?, &options)?;
         enter(&params.inputs.index)?;
-        let index = open_index(&folder.join(&params.inputs.index), false)?;
+        let index = open_index(&files.path(&params.inputs.index), false)?;
         let ids = Ids::new(&catalogue, &index)?;
         if params.items.without_id == Policy::Error {
             let lacking = (0..catalogue.len() as u32).map(ItemId);
@@ -102,20 +141,26 @@ impl Materials {
         }
 
         console.note("reading interactions");
-        let options = EventOptions {
-            format: recipe.event_format()?,
-            ..EventOptions::default()
-        };
         let unknown_items = recipe.unknown_items();
         let mut builder = HistoriesBuilder::new(
             catalogue.keys(),
             HistoryOptions {
                 unknown_items,
+                users: files.users,
                 ..HistoryOptions::default()
             },
         );
-        for (part, file) in params.inputs.interactions.files() {
-            let path = folder.join(file);
+        let mut given = params.inputs.interactions.files();
+        if given.first().is_some_and(|(_, file)| files.is_copy(file)) {
+            // One table has the events of all files.
+            given.truncate(1);
+        }
+        for (part, file) in given {
+            let path = files.path(file);
+            let options = EventOptions {
+                format: recipe.event_format()?.filter(|_| !files.is_copy(file)),
+                ..EventOptions::default()
+            };
             let input = || File::open(&path).with_context(|| format!("cannot read {file}"));
             inputs.insert(file.to_owned(), digest(input()?)?);
             let input = Input::from(input()?);
@@ -130,7 +175,7 @@ impl Materials {
         let split = recipe.split(&histories)?;
 
         let mut enter = |path: &str| {
-            let bytes = map::open(&folder.join(path))?;
+            let bytes = map::open(&files.path(path))?;
             inputs.insert(path.to_owned(), Digest::of(&bytes));
             anyhow::Ok(bytes)
         };
@@ -146,7 +191,7 @@ impl Materials {
             None => None,
             Some(file) => {
                 enter(file)?;
-                let index = open_index(&folder.join(file), false)?;
+                let index = open_index(&files.path(file), false)?;
                 Some(UserTexts::new(&histories, &index)?)
             }
         };
@@ -190,13 +235,13 @@ impl Materials {
             beams,
             inputs,
             done,
-            folder,
+            files,
         })
     }
 
     /// A file that the recipe names.
     pub(crate) fn path(&self, file: &str) -> PathBuf {
-        self.folder.join(file)
+        self.files.path(file)
     }
 
     pub(crate) fn context(&self) -> Context<'_> {
@@ -212,6 +257,14 @@ impl Materials {
     }
 }
 
+/// A recipe, and how it was typed.
+pub(crate) fn read_recipe(path: &Path) -> anyhow::Result<(String, Recipe)> {
+    let place = || path.display().to_string();
+    let text = fs::read_to_string(path).with_context(place)?;
+    let recipe = RecipeParams::parse(&text).and_then(RecipeParams::check);
+    Ok((text, recipe.with_context(place)?))
+}
+
 /// The hash of a file, in a stream: a map of it would count as memory.
 fn digest(mut file: File) -> anyhow::Result<Digest> {
     let mut hasher = blake3::Hasher::new();
@@ -220,11 +273,11 @@ fn digest(mut file: File) -> anyhow::Result<Digest> {
 }
 
 /// The builtin templates, and those of the recipe's own folder in their place.
-fn templates(recipe: &Recipe, folder: &Path) -> anyhow::Result<Templates> {
+fn templates(recipe: &Recipe, files: &Files) -> anyhow::Result<Templates> {
     let params = recipe.params();
     let mut templates = Templates::builtin(&params.locale)?;
     if let Some(own) = &params.templates {
-        overlay(&mut templates, &folder.join(own))?;
+        overlay(&mut templates, &files.path(own))?;
     }
     Ok(templates)
 }

@@ -49,7 +49,7 @@ pub use format::{
 };
 pub use histories::{
     Duplicates, Filter, Filtering, Histories, HistoriesBuilder, HistoryOptions, Leakage, Part,
-    Split, UnknownItems, UserId,
+    Split, UnknownItems, UserId, UserOrder,
 };
 pub use input::Input;
 pub use question::Question;

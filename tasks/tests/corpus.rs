@@ -10,12 +10,12 @@ use semantic_id::{
     Code, CodeMatrix, CodeSpace, Digest, IndexInfo, ItemIndex, Manifest, TokenFormat,
 };
 use semid_tasks::corpus::{
-    Amount, Context, Corpus, CorpusOptions, HistoryStyle, Ids, Order, Scratch, TaskPlan,
+    Amount, Context, Corpus, CorpusOptions, HistoryStyle, Ids, Order, Scratch, Share, TaskPlan,
 };
 use semid_tasks::generators::{NegativeSource, Negatives, TASKS, TaskOptions};
 use semid_tasks::{
     Catalogue, Container, CorpusFolder, Event, Folder, Histories, HistoriesBuilder, HistoryOptions,
-    ItemOptions, Part, Provenance, RowFormat, RowWriter, SideTexts, Split, Templates,
+    ItemOptions, Part, Provenance, RowFormat, RowWriter, SideTexts, Split, Templates, UserOrder,
 };
 
 const ITEMS: usize = 60;
@@ -235,6 +235,117 @@ fn a_killed_build_goes_on_to_the_same_bytes() {
         folder.breaks_after = None;
         build(&world, &folder, 1).unwrap();
         assert_eq!(*folder.files.lock().unwrap(), *whole.files.lock().unwrap());
+    }
+}
+
+/// The users at some rows, and what they have.
+fn users_alone(world: &World, users: std::ops::Range<u32>) -> (Histories, SideTexts) {
+    let options = HistoryOptions {
+        users: UserOrder::AsTheyCome,
+        ..HistoryOptions::default()
+    };
+    let all = &world.histories;
+    let mut builder = HistoriesBuilder::new(world.catalogue.keys(), options);
+    for user in users.map(semid_tasks::UserId) {
+        for at in 0..all.items(user).len() {
+            builder
+                .push(Event {
+                    user: all.key(user),
+                    item: world.catalogue.keys().get(all.items(user)[at]),
+                    micros: Some(all.times(user).unwrap()[at] * 1_000_000),
+                    rating: Some(all.ratings(user).unwrap()[at]),
+                })
+                .unwrap();
+        }
+    }
+    let histories = builder.finish().unwrap();
+    let mut side = SideTexts::default();
+    let texts = side_texts(&world.split, all);
+    side.read("side.jsonl", texts.as_bytes(), &histories)
+        .unwrap();
+    (histories, side)
+}
+
+#[test]
+fn the_rows_of_all_shares_are_those_of_the_whole() {
+    let world = World::new();
+    let context = world.context();
+    let templates = Templates::builtin("en").unwrap();
+    let mut plans: Vec<TaskPlan> = TASKS
+        .map(|task| plan(task.name, Part::Train, NegativeSource::Popularity))
+        .into();
+    for (at, plan) in plans.iter_mut().enumerate() {
+        plan.stage = at as u32 % 3;
+        plan.amount = match at % 3 {
+            0 => Amount::Weight(2.3),
+            1 => Amount::Rows(11),
+            _ => Amount::Weight(1.0),
+        };
+    }
+    for order in [Order::Mixed, Order::Tasks] {
+        let options = CorpusOptions {
+            seed: 3,
+            epochs: 2,
+            order,
+            ..CorpusOptions::default()
+        };
+        let corpus = Corpus::new(&context, &templates, &plans, options).unwrap();
+        let mut expected = Vec::new();
+        let mut counts = corpus
+            .rows(0..0, &mut Scratch::default(), |_| Ok(()))
+            .unwrap();
+        for place in 0..corpus.len() {
+            let take = |row: &semid_tasks::Row<'_>| {
+                expected.push((place, format!("{row:?}")));
+                Ok(())
+            };
+            let of_place = corpus.rows(place..place + 1, &mut Scratch::default(), take);
+            counts.add(&of_place.unwrap());
+        }
+
+        let mut made = Vec::new();
+        let mut sums = corpus
+            .rows(0..0, &mut Scratch::default(), |_| Ok(()))
+            .unwrap();
+        let mut firsts = vec![0; plans.len()];
+        let all: Vec<Option<u64>> = Share::samples(&context, &plans).unwrap();
+        let cuts = [0, 1, 17, 18, USERS as u32];
+        let item_cuts = [0, 0, 40, 41, ITEMS as u32];
+        for (users, items) in cuts.windows(2).zip(item_cuts.windows(2)) {
+            let (histories, side) = users_alone(&world, users[0]..users[1]);
+            let own = World {
+                split: Split::leave_one_out(&histories),
+                histories,
+                side,
+                ..World::new()
+            };
+            let own = own.context().with_popularity(context.popularity().to_vec());
+            let counted = Share::samples(&own, &plans).unwrap();
+            let samples = firsts.iter().zip(&all).map(|(&first, all)| match all {
+                Some(all) => [first, *all],
+                None => [u64::from(items[0]), ITEMS as u64],
+            });
+            let share = Share {
+                items: items[0]..items[1],
+                samples: samples.collect(),
+            };
+            for (first, counted) in firsts.iter_mut().zip(counted) {
+                *first += counted.unwrap_or_default();
+            }
+            let part = Corpus::of_share(&own, &templates, &plans, &share, options).unwrap();
+            for sample in 0..part.share_len() {
+                let take = |place: u64, row: &semid_tasks::Row<'_>| {
+                    made.push((place, format!("{row:?}")));
+                    Ok(())
+                };
+                let samples = sample..sample + 1;
+                let of_sample = part.share_rows(samples, &mut Scratch::default(), take);
+                sums.add(&of_sample.unwrap());
+            }
+        }
+        made.sort();
+        assert_eq!(made, expected);
+        assert_eq!(sums, counts);
     }
 }
 

@@ -11,6 +11,7 @@ mod index;
 mod scoring;
 mod search;
 mod session;
+mod share;
 mod threads;
 mod tokens;
 mod trie;
@@ -46,6 +47,8 @@ mod _semid {
     use super::search::{BeamSearch, Hit, Outcome, Step};
     #[pymodule_export]
     use super::session::DecodeSession;
+    #[pymodule_export]
+    use super::share::{ShareRows, recipe_files, share_counts};
     #[pymodule_export]
     use super::tokens::TokenMap;
     #[pymodule_export]

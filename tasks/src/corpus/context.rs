@@ -104,14 +104,9 @@ impl<'a> Context<'a> {
                 popularity[item.index()] += 1;
             }
         }
-        let events = popularity.iter().scan(0, |sum, &events| {
-            *sum += u64::from(events);
-            Some(*sum)
-        });
-        let events = events.collect();
         let mut by_codes: Vec<ItemId> = items().filter(|&item| ids.text(item).is_some()).collect();
         by_codes.sort_by(|&a, &b| ids.codes(a).cmp(ids.codes(b)).then(a.cmp(&b)));
-        Self {
+        let context = Self {
             catalogue,
             histories,
             split,
@@ -120,9 +115,23 @@ impl<'a> Context<'a> {
             users,
             style,
             titles,
-            popularity,
-            events,
+            popularity: Vec::new(),
+            events: Vec::new(),
             by_codes,
+        };
+        context.with_popularity(popularity)
+    }
+
+    /// The same with the popularity of a whole of which these are not all users, `[N]`.
+    pub fn with_popularity(self, popularity: Vec<u32>) -> Self {
+        let events = popularity.iter().scan(0, |sum, &events| {
+            *sum += u64::from(events);
+            Some(*sum)
+        });
+        Self {
+            events: events.collect(),
+            popularity,
+            ..self
         }
     }
 

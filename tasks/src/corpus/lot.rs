@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use semantic_id::ItemId;
@@ -19,6 +21,10 @@ pub(super) struct Lot<'a> {
     pub(super) rows: u64,
     pub(super) stage: u32,
     pub(super) samples: Samples,
+    /// The number of the first of these samples among those of all shares.
+    pub(super) first: u64,
+    /// The samples of all shares.
+    pub(super) all: u64,
     /// The order of the samples where not all of them have a row.
     pub(super) order: Option<Permutation>,
 }
@@ -26,17 +32,18 @@ pub(super) struct Lot<'a> {
 /// What a task makes its samples of, by number.
 #[derive(Debug)]
 pub(super) enum Samples {
-    Items(u32),
+    Items(Range<u32>),
     /// For each user the number of targets of all before, `[U + 1]`.
     Targets(Vec<u64>),
     Events(Vec<(UserId, u32)>),
 }
 
 impl Samples {
-    pub(super) fn new(over: Over, part: Part, context: &Context<'_>) -> Self {
+    /// Of items, only some.
+    pub(super) fn new(over: Over, part: Part, items: Range<u32>, context: &Context<'_>) -> Self {
         let (histories, split) = (context.histories, context.split);
         match over {
-            Over::Items => Self::Items(context.catalogue.len() as u32),
+            Over::Items => Self::Items(items),
             Over::Targets => {
                 let mut starts = vec![0];
                 starts.extend(histories.users().scan(0, |sum, user| {
@@ -68,7 +75,7 @@ impl Samples {
 
     pub(super) fn len(&self) -> u64 {
         match self {
-            Self::Items(items) => u64::from(*items),
+            Self::Items(items) => items.len() as u64,
             Self::Targets(starts) => starts.last().copied().unwrap_or(0),
             Self::Events(events) => events.len() as u64,
         }
@@ -76,7 +83,7 @@ impl Samples {
 
     fn at(&self, number: u64, part: Part, split: &Split) -> At {
         match self {
-            Self::Items(_) => At::Item(ItemId(number as u32)),
+            Self::Items(items) => At::Item(ItemId(items.start + number as u32)),
             Self::Targets(starts) => {
                 let row = starts.partition_point(|&start| start <= number) - 1;
                 let user = UserId(row as u32);
@@ -112,21 +119,24 @@ fn known_until(split: &Split, user: UserId, part: Part) -> u32 {
 impl<'a> Lot<'a> {
     /// The sample of a row of an epoch, its number, and which pass over all samples it is of.
     pub(super) fn sample(&self, epoch: u32, row: u64, split: &Split) -> (u64, u32, At) {
-        let samples = self.samples.len();
-        let passes = self.rows.div_ceil(samples);
-        let pass = u64::from(epoch) * passes + row / samples;
-        let number = row % samples;
+        let passes = self.rows.div_ceil(self.all);
+        let pass = u64::from(epoch) * passes + row / self.all;
+        let number = row % self.all;
         let number = self.order.as_ref().map_or(number, |order| order.at(number));
-        (
-            number,
-            pass as u32,
-            self.samples.at(number, self.part, split),
-        )
+        let at = self.samples.at(number - self.first, self.part, split);
+        (number, pass as u32, at)
+    }
+
+    /// The rows of a sample, in an epoch: one in each pass, but for the last, which not all have.
+    pub(super) fn rows_of(&self, number: u64) -> impl Iterator<Item = u64> + use<> {
+        let first = self.order.as_ref();
+        let first = first.map_or(number, |order| order.place_of(number));
+        (first..self.rows).step_by(self.all as usize)
     }
 
     /// What the chance of a sample is keyed by: its number among those of all passes.
     pub(super) fn key(&self, pass: u32, number: u64) -> u64 {
-        u64::from(pass) * self.samples.len() + number
+        u64::from(pass) * self.all + number
     }
 
     /// Draws a template by weight among those whose needs are met.

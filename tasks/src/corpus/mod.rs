@@ -4,6 +4,7 @@ mod build;
 mod context;
 mod lot;
 mod permutation;
+mod share;
 mod texts;
 mod view;
 
@@ -24,6 +25,7 @@ use view::WHOLE;
 pub(crate) use view::View;
 
 pub use context::{Context, HistoryStyle};
+pub use share::Share;
 pub use texts::{Ids, UserTexts};
 
 /// One task of a recipe.
@@ -229,9 +231,28 @@ impl<'a> Corpus<'a> {
         plans: &[TaskPlan],
         options: CorpusOptions<'a>,
     ) -> Result<Self> {
-        let lots = plans
-            .iter()
-            .map(|plan| lot(context, templates, plan, &options));
+        let all = Share::all(context, plans)?;
+        let mut corpus = Self::planned(context, templates, plans, &all, options)?;
+        for (lot, plan) in plans.iter().enumerate() {
+            if let Amount::Tokens(tokens) = plan.amount {
+                corpus.lots[lot].rows = corpus.rows_of_tokens(lot, tokens)?;
+            }
+        }
+        corpus.groups = corpus.stages();
+        Ok(corpus)
+    }
+
+    /// All rows of the samples of a share.
+    fn planned(
+        context: &'a Context<'a>,
+        templates: &'a Templates,
+        plans: &[TaskPlan],
+        share: &Share,
+        options: CorpusOptions<'a>,
+    ) -> Result<Self> {
+        let lots = plans.iter().zip(&share.samples);
+        let lots = lots
+            .map(|(plan, &standing)| lot(context, templates, plan, (share, standing), &options));
         let mut corpus = Self {
             context,
             lots: lots.collect::<Result<_>>()?,
@@ -240,11 +261,6 @@ impl<'a> Corpus<'a> {
         };
         if corpus.lots.is_empty() {
             return Err(Error::Recipe("there are no tasks: add one".to_owned()));
-        }
-        for (lot, plan) in plans.iter().enumerate() {
-            if let Amount::Tokens(tokens) = plan.amount {
-                corpus.lots[lot].rows = corpus.rows_of_tokens(lot, tokens)?;
-            }
         }
         corpus.groups = corpus.stages();
         Ok(corpus)
@@ -345,32 +361,18 @@ impl<'a> Corpus<'a> {
         scratch: &mut Scratch,
         mut take: impl FnMut(&Row<'_>) -> Result<()>,
     ) -> Result<Counts> {
-        scratch.truncation = Truncation::default();
-        let mut rows = vec![0_u64; self.lots.len()];
-        let mut skipped = [0_u64; Skip::ALL.len()];
+        let mut tally = Tally::new(self, scratch);
         for place in places {
             let lot = self.lot(place);
-            let place = (self.groups.len() > 1).then_some(place);
-            match self.row(lot, place, scratch, &mut take)? {
-                Ok(()) => rows[lot.1] += 1,
-                Err(skip) => skipped[skip as usize] += 1,
-            }
+            let made = self.row(lot, self.told(place), scratch, &mut take)?;
+            tally.count(lot.1, made);
         }
-        let mut counts = Counts {
-            truncation: scratch.truncation,
-            ..Counts::default()
-        };
-        for (lot, rows) in self.lots.iter().zip(rows) {
-            *counts.rows.entry(lot.task.name).or_default() += rows;
-        }
-        for (skip, count) in Skip::ALL
-            .iter()
-            .zip(skipped)
-            .filter(|(_, count)| *count > 0)
-        {
-            counts.skipped.insert(skip.name(), count);
-        }
-        Ok(counts)
+        Ok(tally.counts(self, scratch))
+    }
+
+    /// The place as rows tell it: with stages alone is the order of rows more than chance.
+    fn told(&self, place: u64) -> Option<u64> {
+        (self.groups.len() > 1).then_some(place)
     }
 
     /// The epoch of a place, the lot, and the row of that lot.
@@ -472,6 +474,45 @@ impl<'a> Corpus<'a> {
     }
 }
 
+/// What became of samples.
+struct Tally {
+    rows: Vec<u64>,
+    skipped: [u64; Skip::ALL.len()],
+}
+
+impl Tally {
+    fn new(corpus: &Corpus<'_>, scratch: &mut Scratch) -> Self {
+        scratch.truncation = Truncation::default();
+        Self {
+            rows: vec![0; corpus.lots.len()],
+            skipped: Default::default(),
+        }
+    }
+
+    fn count(&mut self, lot: usize, made: std::result::Result<(), Skip>) {
+        match made {
+            Ok(()) => self.rows[lot] += 1,
+            Err(skip) => self.skipped[skip as usize] += 1,
+        }
+    }
+
+    fn counts(&self, corpus: &Corpus<'_>, scratch: &Scratch) -> Counts {
+        let mut counts = Counts {
+            truncation: scratch.truncation,
+            ..Counts::default()
+        };
+        for (lot, rows) in corpus.lots.iter().zip(&self.rows) {
+            *counts.rows.entry(lot.task.name).or_default() += rows;
+        }
+        for (skip, &count) in Skip::ALL.iter().zip(&self.skipped) {
+            if count > 0 {
+                counts.skipped.insert(skip.name(), count);
+            }
+        }
+        counts
+    }
+}
+
 /// Passes over the samples of a task, in all epochs: beyond it somebody mistyped.
 const MOST_PASSES: u128 = 1_000_000;
 
@@ -481,12 +522,13 @@ fn lot<'a>(
     context: &Context<'_>,
     templates: &'a Templates,
     plan: &TaskPlan,
+    (share, [first, all]): (&Share, [u64; 2]),
     options: &CorpusOptions<'_>,
 ) -> Result<Lot<'a>> {
     let task = Task::named(&plan.task)?;
     let chosen = choose(templates, plan)?;
-    let samples = Samples::new(task.over, plan.part, context);
-    if samples.len() == 0 {
+    let samples = Samples::new(task.over, plan.part, share.items.clone(), context);
+    if all == 0 {
         let why = match task.over {
             Over::Texts(kind) => format!("no side texts of kind {kind} were given for it"),
             _ => "no user has events enough".to_owned(),
@@ -498,19 +540,17 @@ fn lot<'a>(
     }
     let rows = match plan.amount {
         Amount::Rows(rows) => rows,
-        Amount::Weight(weight) => ((samples.len() as f64 * weight).round() as u64).max(1),
-        Amount::Tokens(_) => samples.len(),
+        Amount::Weight(weight) => ((all as f64 * weight).round() as u64).max(1),
+        Amount::Tokens(_) => all,
     };
-    let drawn = matches!(plan.amount, Amount::Tokens(_)) || !rows.is_multiple_of(samples.len());
-    let order = drawn.then(|| Permutation::new(options.seed, task.name, samples.len()));
-    let passes = u128::from(rows.div_ceil(samples.len())) * u128::from(options.epochs);
+    let drawn = matches!(plan.amount, Amount::Tokens(_)) || !rows.is_multiple_of(all);
+    let order = drawn.then(|| Permutation::new(options.seed, task.name, all));
+    let passes = u128::from(rows.div_ceil(all)) * u128::from(options.epochs);
     if passes > MOST_PASSES {
         return Err(Error::Recipe(format!(
-            "task {:?}: {rows} rows in each of {} epochs are {passes} passes over {} samples, \
+            "task {:?}: {rows} rows in each of {} epochs are {passes} passes over {all} samples, \
              expected at most {MOST_PASSES}",
-            plan.task,
-            options.epochs,
-            samples.len()
+            plan.task, options.epochs
         )));
     }
     Ok(Lot {
@@ -521,6 +561,8 @@ fn lot<'a>(
         task,
         rows,
         samples,
+        first,
+        all,
         order,
     })
 }

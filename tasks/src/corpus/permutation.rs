@@ -34,17 +34,45 @@ impl Permutation {
         number
     }
 
+    /// The place of a number.
+    pub(super) fn place_of(&self, number: u64) -> u64 {
+        let mut place = self.step_back(number);
+        while place >= self.len {
+            place = self.step_back(place);
+        }
+        place
+    }
+
     fn step(&self, number: u64) -> u64 {
-        let mask = (1_u64 << self.half) - 1;
-        let (mut left, mut right) = (number >> self.half, number & mask);
+        let (mut left, mut right) = self.halves(number);
         for key in self.keys {
-            // The finalizer of SplitMix64.
-            let mut mixed = right.wrapping_add(key);
-            mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-            (left, right) = (right, left ^ (mixed ^ mixed >> 31) & mask);
+            (left, right) = (right, left ^ self.mixed(right, key));
         }
         left << self.half | right
+    }
+
+    fn step_back(&self, number: u64) -> u64 {
+        let (mut left, mut right) = self.halves(number);
+        for key in self.keys.into_iter().rev() {
+            (left, right) = (right ^ self.mixed(left, key), left);
+        }
+        left << self.half | right
+    }
+
+    fn halves(&self, number: u64) -> (u64, u64) {
+        (number >> self.half, number & self.mask())
+    }
+
+    fn mask(&self) -> u64 {
+        (1 << self.half) - 1
+    }
+
+    /// The finalizer of SplitMix64.
+    fn mixed(&self, half: u64, key: u64) -> u64 {
+        let mut mixed = half.wrapping_add(key);
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ mixed >> 31) & self.mask()
     }
 }
 
@@ -68,6 +96,12 @@ mod tests {
             let mut seen: Vec<u64> = (0..len).map(|place| order.at(place)).collect();
             seen.sort_unstable();
             prop_assert!(seen.into_iter().eq(0..len));
+        }
+
+        #[test]
+        fn every_number_knows_its_place(seed: u64, len in 1_u64.., place: u64) {
+            let order = Permutation::new(seed, "order", len);
+            prop_assert_eq!(order.place_of(order.at(place % len)), place % len);
         }
     }
 }

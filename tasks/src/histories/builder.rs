@@ -19,15 +19,29 @@ pub struct HistoryOptions {
     pub memory: usize,
     /// The folder of that file; it has no name there and is gone with the process.
     pub folder: PathBuf,
+    /// The order of the users.
+    pub users: UserOrder,
+}
+
+/// The order of the users of histories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UserOrder {
+    /// By their keys: by number if all keys are numbers, else by bytes.
+    #[default]
+    ByKey,
+    /// That in which their first events come.
+    AsTheyCome,
 }
 
 impl Default for HistoryOptions {
-    /// Unknown items are an error; 64 MiB, and the system's folder for temporary files.
+    /// Unknown items are an error; 64 MiB, and the system's folder for temporary files; users are
+    /// ordered by their keys.
     fn default() -> Self {
         Self {
             unknown_items: UnknownItems::Error,
             memory: 64 << 20,
             folder: std::env::temp_dir(),
+            users: UserOrder::default(),
         }
     }
 }
@@ -64,6 +78,7 @@ pub struct HistoriesBuilder<'a> {
     /// Whether events have times, and ratings: the first event says.
     has: Option<[bool; 2]>,
     has_parts: bool,
+    order: UserOrder,
 }
 
 impl<'a> HistoriesBuilder<'a> {
@@ -82,6 +97,7 @@ impl<'a> HistoriesBuilder<'a> {
             len: 0,
             has: None,
             has_parts: false,
+            order: options.users,
         }
     }
 
@@ -212,7 +228,10 @@ impl<'a> HistoriesBuilder<'a> {
     ///
     /// If there are none, or the temporary file cannot be read.
     pub fn finish(self) -> Result<Histories> {
-        let order = by_key(&self.users);
+        let order = match self.order {
+            UserOrder::ByKey => by_key(&self.users),
+            UserOrder::AsTheyCome => (0..self.users.len()).collect(),
+        };
         let users = ItemKeys::new(order.iter().map(|&user| &self.users[user]))
             .map_err(|_| Error::Histories("there are no events".into()))?;
         drop((self.users, self.items));

@@ -12,7 +12,7 @@ use semantic_id::{ItemId, ItemKeys};
 
 use columns::Columns;
 
-pub use builder::{HistoriesBuilder, HistoryOptions, UnknownItems};
+pub use builder::{HistoriesBuilder, HistoryOptions, UnknownItems, UserOrder};
 pub use filter::{Duplicates, Filter, Filtering};
 pub use split::{Leakage, Part, Split};
 

@@ -33,6 +33,7 @@ __all__ = [
     "IndexWriter",
     "Outcome",
     "SemidError",
+    "ShareRows",
     "Step",
     "TokenMap",
     "RecipeRows",
@@ -42,8 +43,10 @@ __all__ = [
     "build_corpus",
     "check",
     "held_out_gain",
+    "recipe_files",
     "reward",
     "scores",
+    "share_counts",
 ]
 
 class SemidError(ValueError):
@@ -470,6 +473,36 @@ def assign_latents(
 ) -> Assignment:
     """Distinct codes for items that were encoded before: their latents `[n, d]`, native codes
     `[n, L]` and squared distances `[n]`. Items that hold the codes `taken` `[m, L]` keep them."""
+
+def recipe_files(recipe: str | PathLike[str]) -> str:
+    """The files that a recipe names, as JSON: items, interactions, index, others."""
+
+def share_counts(
+    recipe: str | PathLike[str], files: Mapping[str, str | PathLike[str]]
+) -> tuple[str, NDArray[numpy.uint32]]:
+    """Samples of the users of a share, as JSON, and the events of training of each item. `files`
+    are local copies, by the names that the recipe has for them."""
+
+@final
+class ShareRows:
+    """The rows of the users of a share, in no order, each with its place among all."""
+
+    def __new__(
+        cls,
+        recipe: str | PathLike[str],
+        files: Mapping[str, str | PathLike[str]],
+        standing: str,
+        popularity: NDArray[numpy.uint32],
+        seed: int | None = None,
+    ) -> ShareRows: ...
+    def samples(self) -> list[tuple[str, int]]:
+        """The parts, and how many samples the share has of each."""
+
+    def rows(
+        self, part: str, first: int, end: int
+    ) -> tuple[NDArray[numpy.uint64], NDArray[numpy.int64], bytes, dict[str, int]]:
+        """Of some samples the places of their rows, where each row's bytes end, the bytes, and
+        counts by name."""
 
 @final
 class IndexWriter:

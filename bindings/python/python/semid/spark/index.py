@@ -1,13 +1,4 @@
-"""Indexes on Apache Spark: the wheel at work in the executors of a cluster.
-
-    encoded = spark.encode(items, "model")            # a candidate path an item, with its cost
-    assigned = spark.assign(encoded, "model")         # distinct paths, as `semid index` gives them
-    spark.write_index(assigned, "index.safetensors")  # the same tensors, byte for byte
-
-Every step takes a DataFrame and gives one, whatever its partitions; what is worth keeping is
-written to a table in between, so that a driver that starts again goes on from there. Executors need
-this wheel, numpy, pyarrow and pandas, and no libtorch. docs/cluster.md is the manual.
-"""
+"""Indexes: embeddings to codes, codes to distinct ones, and these to an index file."""
 
 from __future__ import annotations
 
@@ -26,7 +17,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from ._semid import Encoder, IndexWriter, SemidError, assign_latents
+from .._semid import Encoder, IndexWriter, SemidError, assign_latents
 
 __all__ = ["Certificate", "assign", "certificate", "encode", "sample", "write_index"]
 
@@ -47,10 +38,14 @@ def sample(df: DataFrame, items: int, *, key: str = "key", seed: int = 42) -> Da
     """
     if items < 1:
         raise SemidError(f"items: got {items}, expected at least 1")
-    share = min(1.0, items / max(1, df.count()))
+    return drawn(df, key, items / max(1, df.count()), seed)
+
+
+def drawn(df: DataFrame, key: str, share: float, seed: int) -> DataFrame:
+    """The rows of a share of all keys."""
     # The upper 53 bits of the hash, as a number from 0 to 1.
-    drawn = F.shiftrightunsigned(F.xxhash64(F.lit(seed), F.col(key)), 11) / float(1 << 53)
-    return df.where(drawn < share)
+    chance = F.shiftrightunsigned(F.xxhash64(F.lit(seed), F.col(key)), 11) / float(1 << 53)
+    return df.where(chance < share)
 
 
 def encode(

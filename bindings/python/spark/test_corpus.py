@@ -1,0 +1,176 @@
+"""The same corpora and figures as on one machine, from a cluster of two workers."""
+
+import json
+
+import numpy
+import pytest
+from pyspark.errors import PythonException
+from pyspark.sql import functions as F
+
+import semid
+from semid import metrics, tasks
+from semid import spark as on_spark
+
+ITEMS, USERS = 240, 150
+
+RECIPE = """
+epochs = 2
+[inputs]
+items = "items.jsonl"
+interactions = "events.jsonl"
+index = "index.safetensors"
+side_texts = ["side.jsonl"]
+[interactions]
+duplicates = "consecutive"
+core = [3, 0]
+[[tasks]]
+task = "sequential"
+[[tasks]]
+task = "ranking"
+rows = 333
+[[tasks]]
+task = "item-to-text"
+weight = 1.7
+[[tasks]]
+task = "intention"
+[[tasks]]
+task = "text-to-item"
+stage = 2
+[[tasks]]
+task = "sequential"
+part = "valid"
+held_out = true
+[[tasks]]
+task = "sequential"
+part = "test"
+"""
+
+
+class Shop:
+    """A catalogue, its index and what its users did, in files."""
+
+    def __init__(self, folder, users, recipe=RECIPE):
+        rng = numpy.random.default_rng(7)
+        self.folder = folder
+        self.keys = [f"i{row * 7919 % 1009}" for row in range(ITEMS)]
+        self.items = [
+            {"id": key, "title": f"Item {key}", "brand": f"b{row % 9}"}
+            for row, key in enumerate(self.keys)
+        ]
+        codes = [[row // 64, row // 8 % 8, row % 8] for row in range(ITEMS)]
+        self.index = folder / "index.safetensors"
+        semid.Index.build(self.keys, numpy.array(codes, numpy.uint16), [8] * 3).save(self.index)
+        self.events = [
+            {"user": user, "item": self.keys[rng.integers(ITEMS) % 97], "time": int(time)}
+            for user in users
+            for time in rng.choice(10**6, rng.integers(1, 12), replace=False)
+        ]
+        rng.shuffle(self.events)
+        side = {user: {"kind": "intention", "user": user, "target": 2, "made_at": 3, "text": f"For {user}"}
+                for user in users[::3]}
+        for name, lines in [("items", self.items), ("events", self.events), ("side", side.values())]:
+            text = "".join(json.dumps(line) + "\n" for line in lines)
+            (folder / f"{name}.jsonl").write_text(text)
+        self.recipe = folder / "recipe.toml"
+        self.recipe.write_text(recipe)
+
+    def tables(self, spark, partitions=3, rows=True):
+        items = [(item["id"], row, item["title"], item["brand"]) for row, item in enumerate(self.items)]
+        items = spark.createDataFrame(items, "key string, row long, title string, brand string")
+        events = [(event["user"], event["item"], event["time"]) for event in self.events]
+        events = spark.createDataFrame(events, "user string, item string, time long")
+        events = events.repartition(partitions)
+        return (items if rows else items.drop("row")), events
+
+    def expected(self):
+        """The lines of one machine's corpus, by part."""
+        report = tasks.build(self.recipe, self.folder / "corpus")
+        lines = {}
+        for shard in sorted((self.folder / "corpus").glob("*/*.jsonl")):
+            lines.setdefault(shard.parent.name, []).extend(shard.read_text().splitlines())
+        return lines, report
+
+
+NAMED = [f"u{user}" for user in range(USERS)]
+NUMBERED = [str(user * 37) for user in range(USERS)]
+
+
+@pytest.fixture(scope="module", params=[NAMED, NUMBERED], ids=["names", "numbers"])
+def shop(request, tmp_path_factory):
+    return Shop(tmp_path_factory.mktemp("shop"), request.param)
+
+
+@pytest.mark.parametrize("partitions", [1, 7, 50])
+def test_the_rows_are_those_of_one_machine(spark, shop, partitions):
+    expected, report = shop.expected()
+    items, events = shop.tables(spark, partitions)
+    corpus = on_spark.build_corpus(items, events, shop.index, shop.recipe, partitions=partitions)
+    for part in ("train", "valid", "test"):
+        rows = corpus.rows.where(F.col("part") == part).collect()
+        assert [row.row for row in rows] == expected[part]
+    rows = {name: count for name, count in corpus.counts.items() if name.startswith("rows.")}
+    assert sum(rows.values()) == sum(len(lines) for lines in expected.values())
+    told = {f"{kind}.{name}": count for kind in ("rows", "skipped") for name, count in report[kind].items()}
+    assert corpus.counts == told
+
+
+def test_written_as_text_the_files_are_the_shards(spark, shop, tmp_path):
+    expected, _ = shop.expected()
+    items, events = shop.tables(spark)
+    rows = on_spark.build_corpus(items, events, shop.index, shop.recipe).rows
+    rows.where(F.col("part") == "train").select("row").write.text(str(tmp_path / "train"))
+    files = sorted((tmp_path / "train").glob("part-*"))
+    assert "".join(file.read_text() for file in files).splitlines() == expected["train"]
+
+
+def test_another_seed_gives_other_rows(spark, shop):
+    items, events = shop.tables(spark)
+    one, other = (
+        on_spark.build_corpus(items, events, shop.index, shop.recipe, seed=seed).rows.collect()
+        for seed in (1, 2)
+    )
+    assert len(one) > 0 and one != other
+
+
+@pytest.mark.parametrize(
+    ("line", "instead", "message"),
+    [
+        ("core = [3, 0]", "core = [3, 3]", "filter the table, and"),
+        ("[interactions]", "[split]\nby = \"ratio\"\nshares = [8, 1, 1]\n[interactions]", "take the two times"),
+        ("rows = 333", "tokens = 1000", "tokens"),
+        ("task = \"ranking\"", "task = \"rankling\"", "there is no task"),
+    ],
+)
+def test_a_recipe_that_shares_cannot_follow_is_refused(spark, tmp_path, line, instead, message):
+    shop = Shop(tmp_path, NAMED[:5], RECIPE.replace(line, instead))
+    with pytest.raises((semid.SemidError, PythonException), match=message):
+        on_spark.build_corpus(*shop.tables(spark), shop.index, shop.recipe)
+
+
+def test_events_that_are_none_are_named(spark, shop):
+    items, events = shop.tables(spark)
+    strange = events.union(spark.createDataFrame([("u7", "nothing", 5)], events.schema))
+    with pytest.raises(PythonException, match='the item "nothing" is not in the catalogue'):
+        on_spark.build_corpus(items, strange, shop.index, shop.recipe)
+    without = events.withColumn("user", F.when(F.col("time") > 500_000, F.col("user")))
+    with pytest.raises(PythonException, match="user"):
+        on_spark.build_corpus(items, without, shop.index, shop.recipe)
+    with pytest.raises(semid.SemidError, match="the table of events is empty"):
+        on_spark.build_corpus(items, events.limit(0), shop.index, shop.recipe)
+
+
+def test_the_gain_is_that_of_one_machine(spark, shop):
+    _, events = shop.tables(spark, 7)
+    histories = {}
+    for event in sorted(shop.events, key=lambda event: event["time"]):
+        histories.setdefault(event["user"], []).append(shop.keys.index(event["item"]))
+    index = semid.Index(shop.index)
+    expected = metrics.held_out_gain(index.to_numpy(), list(histories.values()), seed=3)
+    strange = events.union(spark.createDataFrame([("u7", "nothing", 5)], events.schema))
+    gain = on_spark.held_out_gain(strange, shop.index, seed=3)
+    assert gain.pop("unknown_items_skipped") == 1
+    assert gain.keys() == expected.keys()
+    for name, value in expected.items():
+        assert gain[name] == pytest.approx(value)
+    some = on_spark.held_out_gain(events, shop.index, users=75, seed=3)
+    assert 0 < some["pairs"] < expected["pairs"]

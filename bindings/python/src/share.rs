@@ -1,0 +1,87 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use numpy::{PyArray1, PyReadonlyArray1, ToPyArray};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use semid_cli::{Counted, RecipeFiles, Standing};
+use semid_tasks::Part;
+
+use crate::error::{SemidError, outermost};
+use crate::threads::detached;
+
+/// The files that a recipe names, as JSON.
+#[pyfunction]
+pub(crate) fn recipe_files(py: Python<'_>, recipe: PathBuf) -> PyResult<String> {
+    let files = detached(py, || RecipeFiles::of(&recipe)).map_err(outermost)?;
+    Ok(serde_json::to_string(&files).expect("names"))
+}
+
+/// Samples of the users of a share, as JSON, and the events of training of each item.
+#[pyfunction]
+pub(crate) fn share_counts<'py>(
+    py: Python<'py>,
+    recipe: PathBuf,
+    files: BTreeMap<String, PathBuf>,
+) -> PyResult<(String, Bound<'py, PyArray1<u32>>)> {
+    let counted = detached(py, || Counted::of(&recipe, files)).map_err(outermost)?;
+    let samples = serde_json::to_string(&counted).expect("numbers");
+    Ok((samples, counted.popularity.to_pyarray(py)))
+}
+
+/// The rows of the users of a share.
+#[pyclass(frozen, module = "semid._semid", name = "ShareRows")]
+pub(crate) struct ShareRows(semid_cli::ShareRows);
+
+/// Places, where each row's bytes end, the bytes, and counts by name.
+type Placed<'py> = (
+    Bound<'py, PyArray1<u64>>,
+    Bound<'py, PyArray1<i64>>,
+    Bound<'py, PyBytes>,
+    BTreeMap<String, u64>,
+);
+
+#[pymethods]
+impl ShareRows {
+    #[new]
+    #[pyo3(signature = (recipe, files, standing, popularity, seed = None))]
+    fn open(
+        py: Python<'_>,
+        recipe: PathBuf,
+        files: BTreeMap<String, PathBuf>,
+        standing: &str,
+        popularity: PyReadonlyArray1<'_, u32>,
+        seed: Option<u64>,
+    ) -> PyResult<Self> {
+        let standing: Standing = serde_json::from_str(standing)
+            .map_err(|error| SemidError::new_err(format!("standing: {error}")))?;
+        let popularity = popularity.as_array().to_vec();
+        let open = || semid_cli::ShareRows::open(&recipe, files, &standing, popularity, seed);
+        Ok(Self(detached(py, open).map_err(outermost)?))
+    }
+
+    /// Parts, and the number of samples of each.
+    fn samples(&self) -> Vec<(String, u64)> {
+        let samples = self.0.samples();
+        samples
+            .map(|(part, samples)| (part.to_string(), samples))
+            .collect()
+    }
+
+    fn rows<'py>(
+        &self,
+        py: Python<'py>,
+        part: &str,
+        first: u64,
+        end: u64,
+    ) -> PyResult<Placed<'py>> {
+        let part: Part = part.parse().map_err(SemidError::new_err)?;
+        let placed = detached(py, || self.0.rows(part, first..end)).map_err(outermost)?;
+        Ok((
+            placed.places.to_pyarray(py),
+            placed.ends.to_pyarray(py),
+            PyBytes::new(py, &placed.bytes),
+            placed.counts.named(),
+        ))
+    }
+}

@@ -1,0 +1,248 @@
+//! The rows of some users of a recipe, for a cluster that shares the users out.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use self_cell::self_cell;
+use semid_tasks::corpus::{Context, Corpus, Counts, Scratch, Share};
+use semid_tasks::{Interactions, Part, SplitTable};
+use serde::{Deserialize, Serialize};
+
+use crate::console::Console;
+use crate::corpus::CorpusSource;
+use crate::materials::{Files, Materials, read_recipe};
+
+/// The files that a recipe names.
+#[derive(Debug, Serialize)]
+pub struct RecipeFiles {
+    /// The items: a table of a cluster.
+    items: String,
+    /// The interactions, or the first file of them: likewise.
+    interactions: String,
+    index: String,
+    /// All others, each a file or a folder.
+    others: Vec<String>,
+}
+
+impl RecipeFiles {
+    /// Reads a recipe whose users shall be shared out.
+    ///
+    /// # Errors
+    ///
+    /// A recipe that cannot be read; one that no share of the users can follow alone.
+    pub fn of(recipe: &Path) -> anyhow::Result<Self> {
+        let (_, recipe) = read_recipe(recipe)?;
+        let params = recipe.params();
+        let inputs = &params.inputs;
+        ensure!(
+            !matches!(inputs.interactions, Interactions::Parts(_)),
+            "a split in files is not for a cluster: the events come from one table; give [split]"
+        );
+        ensure!(
+            !matches!(params.split, SplitTable::Ratio { .. }),
+            "split.by = \"ratio\" needs the times of all events; take the two times of that ratio, \
+             and split.by = \"time\""
+        );
+        ensure!(
+            params.interactions.core[1] == 0,
+            "interactions.core counts the events of items over all users; filter the table, and \
+             give core = [{}, 0]",
+            params.interactions.core[0]
+        );
+        ensure!(
+            inputs.beams.is_none(),
+            "inputs.beams names users that a share does not have; choose other negatives"
+        );
+        let (output, tokens) = (params.output.chat.as_ref(), params.tokens.as_ref());
+        let others = (inputs.side_texts.iter().cloned())
+            .chain(inputs.users.clone())
+            .chain(params.templates.clone())
+            .chain(tokens.map(|tokens| tokens.tokenizer.clone()))
+            .chain(output.map(|chat| chat.config.clone()))
+            .chain(output.and_then(|chat| chat.template.clone()));
+        let interactions = inputs.interactions.files();
+        let interactions = interactions.first().map(|(_, file)| (*file).to_owned());
+        Ok(Self {
+            items: inputs.items.clone(),
+            interactions: interactions.context("inputs.interactions names no file")?,
+            index: inputs.index.clone(),
+            others: others.collect(),
+        })
+    }
+}
+
+/// What the users of a share have, for all others to know.
+#[derive(Debug, Serialize)]
+pub struct Counted {
+    /// Samples of each task of a part; null for what is made of items.
+    samples: BTreeMap<Part, Vec<Option<u64>>>,
+    /// Events of training of each item, by row.
+    #[serde(skip)]
+    pub popularity: Vec<u32>,
+}
+
+impl Counted {
+    /// Counts the users of a recipe whose files are at other places, by name.
+    ///
+    /// # Errors
+    ///
+    /// Those of the recipe and of its inputs.
+    pub fn of(recipe: &Path, files: BTreeMap<String, PathBuf>) -> anyhow::Result<Self> {
+        let materials = Materials::read_from(recipe, Files::copies(files), &Console::silent())?;
+        let context = materials.context();
+        let samples = materials.recipe.parts().map(|part| {
+            let plans = materials.recipe.plans(part, &materials.beams);
+            Ok((part, Share::samples(&context, &plans)?))
+        });
+        Ok(Self {
+            samples: samples.collect::<semid_tasks::Result<_>>()?,
+            popularity: context.popularity().to_vec(),
+        })
+    }
+}
+
+/// Where a share stands among all.
+#[derive(Debug, Deserialize)]
+pub struct Standing {
+    /// The items whose samples it has.
+    items: Range<u32>,
+    /// For each task of a part the number of its first sample, and those of all shares.
+    samples: BTreeMap<Part, Vec<[u64; 2]>>,
+}
+
+self_cell!(
+    struct Prepared {
+        owner: CorpusSource,
+        #[covariant]
+        dependent: Context,
+    }
+);
+
+type Parts<'a> = BTreeMap<Part, Corpus<'a>>;
+
+self_cell!(
+    struct Planned {
+        owner: Prepared,
+        #[covariant]
+        dependent: Parts,
+    }
+);
+
+/// The rows of a share's users and items: together with those of all other shares, in the order
+/// of their places, what `semid tasks build` makes.
+pub struct ShareRows(Planned);
+
+/// Some rows, as lines of JSON one after the other.
+#[derive(Debug, Default)]
+pub struct Placed {
+    /// Where each row stands.
+    pub places: Vec<u64>,
+    /// Where its bytes end; a row of several lines is one.
+    pub ends: Vec<i64>,
+    /// The lines, without an end of the line at the end of a row.
+    pub bytes: Vec<u8>,
+    /// How many were made, and why others were not.
+    pub counts: Counts,
+}
+
+impl ShareRows {
+    /// Reads a recipe whose files are at other places, by name. The interactions are of the share's
+    /// users alone, the popularity is that of all, by row of the items.
+    ///
+    /// # Errors
+    ///
+    /// Those of the recipe and of its inputs; rows that are no JSON (MiniOneRec's); a budget of
+    /// tokens.
+    pub fn open(
+        recipe: &Path,
+        files: BTreeMap<String, PathBuf>,
+        standing: &Standing,
+        popularity: Vec<u32>,
+        seed: Option<u64>,
+    ) -> anyhow::Result<Self> {
+        let materials = Materials::read_from(recipe, Files::copies(files), &Console::silent())?;
+        let (got, expected) = (popularity.len(), materials.catalogue.len());
+        ensure!(
+            got == expected,
+            "got the popularity of {got} items, expected that of {expected}"
+        );
+        let source = CorpusSource::of(materials, seed)?;
+        source.check_json()?;
+        let prepared = Prepared::new(source, |source| {
+            source.materials.context().with_popularity(popularity)
+        });
+        let planned = Planned::try_new(prepared, |prepared| {
+            prepared.with_dependent(|source, context| parts(source, context, standing))
+        })?;
+        Ok(Self(planned))
+    }
+
+    /// The parts that it has rows of, each with the number of its samples.
+    pub fn samples(&self) -> impl Iterator<Item = (Part, u64)> {
+        let parts = self.0.borrow_dependent().iter();
+        parts.map(|(&part, corpus)| (part, corpus.share_len()))
+    }
+
+    /// Makes the rows of some samples of a part, on the calling thread. They are in no order.
+    ///
+    /// # Errors
+    ///
+    /// A part without rows; samples beyond the last one; a row that does not fit the format.
+    pub fn rows(&self, part: Part, samples: Range<u64>) -> anyhow::Result<Placed> {
+        let corpus = self.0.borrow_dependent().get(&part);
+        let all = corpus.map_or(0, Corpus::share_len);
+        let Some(corpus) = corpus.filter(|_| samples.end <= all) else {
+            anyhow::bail!("got the samples {samples:?} of {part}, expected some of 0..{all}");
+        };
+        let writer = &self.0.borrow_owner().borrow_owner().writer;
+        let mut placed = Placed::default();
+        placed.counts = corpus.share_rows(samples, &mut Scratch::default(), |place, row| {
+            writer.write(row, &mut placed.bytes)?;
+            if placed.bytes.last() == Some(&b'\n') {
+                placed.bytes.pop();
+            }
+            placed.places.push(place);
+            placed.ends.push(placed.bytes.len() as i64);
+            Ok(())
+        })?;
+        Ok(placed)
+    }
+}
+
+impl fmt::Debug for ShareRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.samples()).finish()
+    }
+}
+
+/// The rows of all parts.
+fn parts<'a>(
+    source: &'a CorpusSource,
+    context: &'a Context<'a>,
+    standing: &Standing,
+) -> anyhow::Result<Parts<'a>> {
+    let Materials {
+        recipe,
+        templates,
+        beams,
+        ..
+    } = &source.materials;
+    let corpus = |part: Part| {
+        let plans = recipe.plans(part, beams);
+        let samples = standing.samples.get(&part).cloned().unwrap_or_default();
+        ensure!(
+            samples.len() == plans.len(),
+            "got the standing of {} tasks of {part}, expected that of {}",
+            samples.len(),
+            plans.len()
+        );
+        let items = standing.items.clone();
+        let share = Share { items, samples };
+        let corpus = Corpus::of_share(context, templates, &plans, &share, source.options())?;
+        Ok((part, corpus))
+    };
+    recipe.parts().map(corpus).collect()
+}
