@@ -28,7 +28,9 @@ mod watched;
 pub use commands::check::{Check, Limit};
 pub use commands::tasks::Build;
 pub use corpus::RecipeRows;
-pub use share::{Counted, Placed, RecipeFiles, ShareRows, Standing};
+pub use share::{
+    Counted, Placed, RecipeFiles, RowKeys, ShareRows, Standing, audit_repeats, audit_share,
+};
 
 use std::process::ExitCode;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
@@ -10,9 +11,10 @@ use semid_tasks::corpus::{Context, HistoryStyle, Ids, UserTexts};
 use semid_tasks::generators::Beams;
 use semid_tasks::{
     Catalogue, Cleaning, EventOptions, Filtering, Histories, HistoriesBuilder, HistoryOptions,
-    Input, ItemOptions, Policy, Recipe, RecipeParams, SideTexts, Split, Templates, UserOrder,
+    Input, ItemOptions, Part, Policy, Recipe, RecipeParams, SideTexts, Split, Templates, UserOrder,
 };
 use serde::Serialize;
+use serde_json::json;
 
 use crate::artefact::open_index;
 use crate::console::Console;
@@ -242,6 +244,29 @@ impl Materials {
     /// A file that the recipe names.
     pub(crate) fn path(&self, file: &str) -> PathBuf {
         self.files.path(file)
+    }
+
+    /// Writes a line for each user: how many events each part has, and the items that are held out.
+    pub(crate) fn write_split(&self, out: &mut dyn Write) -> io::Result<()> {
+        let (histories, split) = (&self.histories, &self.split);
+        let keys = self.catalogue.keys();
+        for user in histories.users() {
+            let items = histories.items(user);
+            let held_out = |part: Part| -> Vec<&str> {
+                let targets = &items[split.targets(user, part)];
+                targets.iter().map(|&item| keys.get(item)).collect()
+            };
+            let line = json!({
+                "user": histories.key(user),
+                "events": items.len(),
+                "train_end": split.train_end(user),
+                "valid_end": split.valid_end(user),
+                "valid": held_out(Part::Valid),
+                "test": held_out(Part::Test),
+            });
+            writeln!(out, "{line}")?;
+        }
+        Ok(())
     }
 
     pub(crate) fn context(&self) -> Context<'_> {

@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use self_cell::self_cell;
+use semantic_id::ItemIndex;
+use semid_tasks::audit::{Audit, AuditReport, Sources};
 use semid_tasks::corpus::{Context, Corpus, Counts, Scratch, Share};
-use semid_tasks::{Interactions, Part, SplitTable};
+use semid_tasks::{Interactions, Part, SplitTable, read_rows};
 use serde::{Deserialize, Serialize};
 
 use crate::console::Console;
@@ -111,6 +113,73 @@ pub struct Standing {
     items: Range<u32>,
     /// For each task of a part the number of its first sample, and those of all shares.
     samples: BTreeMap<Part, Vec<[u64; 2]>>,
+}
+
+/// Holds rows against what they were made of: rows of the users whose events are here, and rows
+/// without a user. Rows that repeat others are counted among these alone.
+///
+/// # Errors
+///
+/// Those of the recipe and of its inputs; lines that are no rows.
+pub fn audit_share(
+    recipe: &Path,
+    files: BTreeMap<String, PathBuf>,
+    lines: &[u8],
+) -> anyhow::Result<AuditReport> {
+    let materials = Materials::read_from(recipe, Files::copies(files), &Console::silent())?;
+    let mut split = Vec::new();
+    materials.write_split(&mut split)?;
+    let sources = Sources {
+        index: Some(ItemIndex::open(materials.index.bytes())?),
+        items: Some(&materials.catalogue),
+        histories: Some(&materials.histories),
+    };
+    report(Audit::new("split", &*split, sources)?, lines)
+}
+
+/// Counts rows that repeat others: to be given all rows of some prompts.
+///
+/// # Errors
+///
+/// Lines that are no rows.
+pub fn audit_repeats(lines: &[u8]) -> anyhow::Result<AuditReport> {
+    report(Audit::new("split", &b""[..], Sources::default())?, lines)
+}
+
+fn report(audit: Audit<'_>, lines: &[u8]) -> anyhow::Result<AuditReport> {
+    let found = audit.shard("rows", lines.into())?;
+    Ok(audit.finish([found])?)
+}
+
+/// What rows are shared out by: the user of each, if it has one, and a hash of its prompt.
+#[derive(Debug, Default)]
+pub struct RowKeys {
+    /// The key of each row's user.
+    pub users: Vec<Option<String>>,
+    /// A hash of each row's prompt.
+    pub prompts: Vec<u64>,
+}
+
+impl RowKeys {
+    /// Reads rows.
+    ///
+    /// # Errors
+    ///
+    /// Lines that are no rows.
+    pub fn of(lines: &[u8]) -> anyhow::Result<Self> {
+        let mut keys = Self::default();
+        read_rows("rows", lines.into(), |_, row| {
+            // Of slots in place of texts all together are the prompt.
+            let asked = Some(row.prompt).filter(|prompt| !prompt.is_empty());
+            let hash = blake3::hash(asked.unwrap_or(row.answer).as_bytes());
+            let first = hash.as_bytes().first_chunk().expect("a hash has 32 bytes");
+            keys.prompts.push(u64::from_le_bytes(*first));
+            let user = row.provenance.user.as_deref();
+            keys.users.push(user.map(str::to_owned));
+            Ok(())
+        })?;
+        Ok(keys)
+    }
 }
 
 self_cell!(

@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 import semid
 from semid import metrics, tasks
 from semid import spark as on_spark
+from semid._semid import audit_rows
 
 ITEMS, USERS = 240, 150
 
@@ -174,3 +175,32 @@ def test_the_gain_is_that_of_one_machine(spark, shop):
         assert gain[name] == pytest.approx(value)
     some = on_spark.held_out_gain(events, shop.index, users=75, seed=3)
     assert 0 < some["pairs"] < expected["pairs"]
+
+
+def test_an_audit_is_that_of_one_machine(spark, shop):
+    items, events = shop.tables(spark)
+    rows = on_spark.build_corpus(items, events, shop.index, shop.recipe).rows
+    report = on_spark.audit(rows, items, events, shop.index, shop.recipe, partitions=5)
+    lines = [row.row for part in ("test", "train", "valid") for row in rows.where(F.col("part") == part).collect()]
+    assert report == json.loads(audit_rows("\n".join(lines).encode(), shop.recipe))
+    assert report["rows"] == len(lines) and report["duplicates"]["rows"] > 0
+    assert not any(rule["findings"] for rule in report["rules"])
+
+    # A row that reads what it must predict.
+    horizon = F.regexp_replace("row", r'"reads":\[(\d+),\d+\]', r'"reads":[$1,99]')
+    leaks = (F.col("part") == "test") & F.col("place").isin(3, 4)
+    broken = rows.withColumn("row", F.when(leaks, horizon).otherwise(F.col("row")))
+    report = on_spark.audit(broken, items, events, shop.index, shop.recipe)
+    rule = next(rule for rule in report["rules"] if rule["rule"] == "horizon")
+    assert rule["findings"] == 2
+    assert [(found["file"], found["place"]) for found in rule["places"]] == [
+        ("test", "place 3"), ("test", "place 4")
+    ]
+
+
+def test_rows_of_users_without_events_are_an_error(spark, shop):
+    items, events = shop.tables(spark)
+    rows = on_spark.build_corpus(items, events, shop.index, shop.recipe).rows
+    few = events.where(F.col("user") == events.first().user)
+    with pytest.raises(PythonException, match="who has no events"):
+        on_spark.audit(rows, items, few, shop.index, shop.recipe)

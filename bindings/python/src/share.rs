@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use numpy::{PyArray1, PyReadonlyArray1, ToPyArray};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use semid_cli::{Counted, RecipeFiles, Standing};
+use semid_cli::{Counted, RecipeFiles, RowKeys, Standing};
 use semid_tasks::Part;
 
 use crate::error::{SemidError, outermost};
@@ -27,6 +27,33 @@ pub(crate) fn share_counts<'py>(
     let counted = detached(py, || Counted::of(&recipe, files)).map_err(outermost)?;
     let samples = serde_json::to_string(&counted).expect("numbers");
     Ok((samples, counted.popularity.to_pyarray(py)))
+}
+
+/// What is wrong with rows, as JSON: held against the events of their users, or, without a recipe,
+/// against each other.
+#[pyfunction]
+#[pyo3(signature = (lines, recipe = None, files = BTreeMap::new()))]
+pub(crate) fn audit_rows(
+    py: Python<'_>,
+    lines: &[u8],
+    recipe: Option<PathBuf>,
+    files: BTreeMap<String, PathBuf>,
+) -> PyResult<String> {
+    let report = detached(py, || match recipe {
+        Some(recipe) => semid_cli::audit_share(&recipe, files, lines),
+        None => semid_cli::audit_repeats(lines),
+    });
+    Ok(serde_json::to_string(&report.map_err(outermost)?).expect("names and numbers"))
+}
+
+/// The user of each row, if it has one, and a hash of its prompt.
+#[pyfunction]
+pub(crate) fn row_keys<'py>(
+    py: Python<'py>,
+    lines: &[u8],
+) -> PyResult<(Vec<Option<String>>, Bound<'py, PyArray1<u64>>)> {
+    let keys = detached(py, || RowKeys::of(lines)).map_err(outermost)?;
+    Ok((keys.users, keys.prompts.to_pyarray(py)))
 }
 
 /// The rows of the users of a share.

@@ -40,11 +40,13 @@ __all__ = [
     "Trie",
     "assign",
     "assign_latents",
+    "audit_rows",
     "build_corpus",
     "check",
     "held_out_gain",
     "recipe_files",
     "reward",
+    "row_keys",
     "scores",
     "share_counts",
 ]
@@ -482,6 +484,17 @@ def share_counts(
 ) -> tuple[str, NDArray[numpy.uint32]]:
     """Samples of the users of a share, as JSON, and the events of training of each item. `files`
     are local copies, by the names that the recipe has for them."""
+
+def audit_rows(
+    lines: bytes,
+    recipe: str | PathLike[str] | None = None,
+    files: Mapping[str, str | PathLike[str]] = ...,
+) -> str:
+    """What is wrong with rows, as JSON: held against the events of their users, or, without a
+    recipe, against each other."""
+
+def row_keys(lines: bytes) -> tuple[list[str | None], NDArray[numpy.uint64]]:
+    """The user of each row, if it has one, and a hash of its prompt."""
 
 @final
 class ShareRows:

@@ -165,7 +165,7 @@ impl Build {
         folder: &mut CorpusFolder<F>,
     ) -> anyhow::Result<()> {
         folder.file("recipe.toml", materials.text.as_bytes())?;
-        folder.lines("split.jsonl", |file| write_split(materials, file))?;
+        folder.lines("split.jsonl", |file| materials.write_split(file))?;
         let name = self
             .recipe
             .file_stem()
@@ -188,29 +188,6 @@ impl Build {
         folder.file("README.md", card.to_string().as_bytes())?;
         Ok(())
     }
-}
-
-/// Writes a line for each user: how many events each part has, and the items that are held out.
-fn write_split(materials: &Materials, file: &mut dyn Write) -> io::Result<()> {
-    let (histories, split) = (&materials.histories, &materials.split);
-    let keys = materials.catalogue.keys();
-    for user in histories.users() {
-        let items = histories.items(user);
-        let held_out = |part: Part| -> Vec<&str> {
-            let targets = &items[split.targets(user, part)];
-            targets.iter().map(|&item| keys.get(item)).collect()
-        };
-        let line = json!({
-            "user": histories.key(user),
-            "events": items.len(),
-            "train_end": split.train_end(user),
-            "valid_end": split.valid_end(user),
-            "valid": held_out(Part::Valid),
-            "test": held_out(Part::Test),
-        });
-        writeln!(file, "{line}")?;
-    }
-    Ok(())
 }
 
 fn report<F: Folder>(folder: &CorpusFolder<F>, materials: &Materials) -> Report {

@@ -11,6 +11,7 @@ written to a table in between, so that a driver that starts again goes on from t
 this wheel, numpy, pyarrow and pandas, and no libtorch. docs/cluster.md is the manual.
 """
 
+from .audit import audit
 from .corpus import Corpus, build_corpus
 from .gain import held_out_gain
 from .index import Certificate, assign, certificate, encode, sample, write_index
@@ -19,6 +20,7 @@ __all__ = [
     "Certificate",
     "Corpus",
     "assign",
+    "audit",
     "build_corpus",
     "certificate",
     "encode",

@@ -57,8 +57,7 @@ def build_corpus(
     of which there are so many `partitions` as asked for.
     """
     spark = events.sparkSession
-    named = json.loads(recipe_files(recipe))
-    bundle = Bundle.ship(items, index, recipe, named)
+    bundle = Bundle.of(items, index, recipe)
     shares = by_user(events, partitions).persist(StorageLevel.DISK_ONLY)
 
     def count(batches: Batches) -> Iterator[pyarrow.RecordBatch]:
@@ -125,9 +124,9 @@ class Bundle(NamedTuple):
     items: int
 
     @classmethod
-    def ship(
-        cls, items: DataFrame, index: FilePath, recipe: FilePath, named: dict[str, Any]
-    ) -> Bundle:
+    def of(cls, items: DataFrame, index: FilePath, recipe: FilePath) -> Bundle:
+        """Sends all that a recipe needs to the executors."""
+        named = json.loads(recipe_files(recipe))
         places = {named["items"]: "items.parquet", named["index"]: "index.safetensors"}
         with tempfile.TemporaryDirectory() as scratch:
             table = pathlib.Path(scratch, "items.parquet")
