@@ -35,7 +35,7 @@ CHUNK = 100_000
 
 
 def generate(path, items, dim):
-    """Clusters of very different sizes, so that prefixes are overfull as in real catalogues."""
+    """Clusters of very different sizes, the largest with some 2 % of all items."""
     rng = numpy.random.default_rng(11)
     coarse = rng.normal(size=(4000, dim)).astype(numpy.float32)
     fine = 0.35 * rng.normal(size=(200, dim)).astype(numpy.float32)
@@ -43,7 +43,7 @@ def generate(path, items, dim):
     out = numpy.lib.format.open_memmap(path, mode="w+", dtype=numpy.float16, shape=shape)
     for first in range(0, items, CHUNK):
         rows = min(CHUNK, items - first)
-        centres = coarse[rng.zipf(1.3, rows) % 4000] + fine[rng.integers(0, 200, rows)]
+        centres = coarse[(4000 * rng.random(rows) ** 2).astype(int)] + fine[rng.integers(0, 200, rows)]
         noise = rng.standard_normal((rows, dim), dtype=numpy.float32)
         out[first : first + rows] = centres + 0.1 * noise
     out.flush()

@@ -607,7 +607,7 @@ def scores(
     """Names of metrics, and what each gives every user, `[users, metrics]`."""
 
 def held_out_gain(
-    codes: _Codes, histories: Sequence[Sequence[int]], *, seed: int = 0
+    codes: _Codes, histories: Sequence[Sequence[int] | NDArray[numpy.uint32]], *, seed: int = 0
 ) -> dict[str, Any]:
     """By how many bits the last item's codes make the next item's more predictable than popularity
     does, beside a shuffled control: what `semid check --interactions` reports. `histories` are rows
