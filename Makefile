@@ -33,9 +33,10 @@ corpora: build
 python:
 	@python3 -B scripts/check_python.py
 
-# The wheel on Apache Spark: a cluster of two workers on loopback, if there is Java.
+# The wheel on Apache Spark: a cluster of two workers on loopback, if there is Java. Some ten minutes;
+# `make spark SPARK='-k TESTS'` runs a part, as CI does.
 spark:
-	@python3 -B scripts/check_spark.py
+	@python3 -B scripts/check_spark.py $(SPARK)
 
 # The processor for mistral.rs: its tests, and a server with it. In a debug build: mistral.rs is
 # large, and neither takes any time.

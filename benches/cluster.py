@@ -45,7 +45,7 @@ def generate(path, items, dim):
         rows = min(CHUNK, items - first)
         centres = coarse[(4000 * rng.random(rows) ** 2).astype(int)] + fine[rng.integers(0, 200, rows)]
         noise = rng.standard_normal((rows, dim), dtype=numpy.float32)
-        out[first : first + rows] = centres + 0.1 * noise
+        out[first : first + rows] = centres + 0.5 * noise
     out.flush()
 
 

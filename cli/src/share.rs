@@ -9,7 +9,7 @@ use anyhow::{Context as _, ensure};
 use self_cell::self_cell;
 use semantic_id::ItemIndex;
 use semid_tasks::audit::{Audit, AuditReport, Sources};
-use semid_tasks::corpus::{Context, Corpus, Counts, Scratch, Share};
+use semid_tasks::corpus::{Context, CorpusShare, Counts, Scratch, Share};
 use semid_tasks::{Interactions, Part, SplitTable, read_rows};
 use serde::{Deserialize, Serialize};
 
@@ -190,7 +190,7 @@ self_cell!(
     }
 );
 
-type Parts<'a> = BTreeMap<Part, Corpus<'a>>;
+type Parts<'a> = BTreeMap<Part, CorpusShare<'a>>;
 
 self_cell!(
     struct Planned {
@@ -252,7 +252,7 @@ impl ShareRows {
     /// The parts that it has rows of, each with the number of its samples.
     pub fn samples(&self) -> impl Iterator<Item = (Part, u64)> {
         let parts = self.0.borrow_dependent().iter();
-        parts.map(|(&part, corpus)| (part, corpus.share_len()))
+        parts.map(|(&part, corpus)| (part, corpus.len()))
     }
 
     /// Makes the rows of some samples of a part, on the calling thread. They are in no order.
@@ -262,13 +262,13 @@ impl ShareRows {
     /// A part without rows; samples beyond the last one; a row that does not fit the format.
     pub fn rows(&self, part: Part, samples: Range<u64>) -> anyhow::Result<Placed> {
         let corpus = self.0.borrow_dependent().get(&part);
-        let all = corpus.map_or(0, Corpus::share_len);
+        let all = corpus.map_or(0, CorpusShare::len);
         let Some(corpus) = corpus.filter(|_| samples.end <= all) else {
             anyhow::bail!("got the samples {samples:?} of {part}, expected some of 0..{all}");
         };
         let writer = &self.0.borrow_owner().borrow_owner().writer;
         let mut placed = Placed::default();
-        placed.counts = corpus.share_rows(samples, &mut Scratch::default(), |place, row| {
+        placed.counts = corpus.rows(samples, &mut Scratch::default(), |place, row| {
             writer.write(row, &mut placed.bytes)?;
             if placed.bytes.last() == Some(&b'\n') {
                 placed.bytes.pop();
@@ -302,15 +302,9 @@ fn parts<'a>(
     let corpus = |part: Part| {
         let plans = recipe.plans(part, beams);
         let samples = standing.samples.get(&part).cloned().unwrap_or_default();
-        ensure!(
-            samples.len() == plans.len(),
-            "got the standing of {} tasks of {part}, expected that of {}",
-            samples.len(),
-            plans.len()
-        );
         let items = standing.items.clone();
         let share = Share { items, samples };
-        let corpus = Corpus::of_share(context, templates, &plans, &share, source.options())?;
+        let corpus = CorpusShare::new(context, templates, &plans, &share, source.options())?;
         Ok((part, corpus))
     };
     recipe.parts().map(corpus).collect()

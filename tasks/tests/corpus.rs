@@ -10,7 +10,8 @@ use semantic_id::{
     Code, CodeMatrix, CodeSpace, Digest, IndexInfo, ItemIndex, Manifest, TokenFormat,
 };
 use semid_tasks::corpus::{
-    Amount, Context, Corpus, CorpusOptions, HistoryStyle, Ids, Order, Scratch, Share, TaskPlan,
+    Amount, Context, Corpus, CorpusOptions, CorpusShare, HistoryStyle, Ids, Order, Scratch, Share,
+    TaskPlan,
 };
 use semid_tasks::generators::{NegativeSource, Negatives, TASKS, TaskOptions};
 use semid_tasks::{
@@ -332,14 +333,14 @@ fn the_rows_of_all_shares_are_those_of_the_whole() {
             for (first, counted) in firsts.iter_mut().zip(counted) {
                 *first += counted.unwrap_or_default();
             }
-            let part = Corpus::of_share(&own, &templates, &plans, &share, options).unwrap();
-            for sample in 0..part.share_len() {
+            let part = CorpusShare::new(&own, &templates, &plans, &share, options).unwrap();
+            for sample in 0..part.len() {
                 let take = |place: u64, row: &semid_tasks::Row<'_>| {
                     made.push((place, format!("{row:?}")));
                     Ok(())
                 };
                 let samples = sample..sample + 1;
-                let of_sample = part.share_rows(samples, &mut Scratch::default(), take);
+                let of_sample = part.rows(samples, &mut Scratch::default(), take);
                 sums.add(&of_sample.unwrap());
             }
         }

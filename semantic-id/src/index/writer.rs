@@ -182,14 +182,14 @@ impl<S: Read + Write + Seek> IndexWriter<S> {
                 capacity: self.per_path,
             });
         }
-        for level in same..path.len() {
+        for (level, &code) in path.iter().enumerate().skip(same) {
             // Its first child, or rank, is what comes next there.
             let below = self.levels.get(level + 1);
             let first_child = below.map_or(next - 1, |nodes| nodes.codes.len::<u16>() as u32);
             let nodes = &mut self.levels[level];
             nodes.first_child.put(&first_child.to_le_bytes())?;
-            nodes.codes.put(&path[level].0.to_le_bytes())?;
-            nodes.largest = nodes.largest.max(path[level]);
+            nodes.codes.put(&code.0.to_le_bytes())?;
+            nodes.largest = nodes.largest.max(code);
         }
         self.path.copy_from_slice(path);
         Ok(self.rank_to_item.put(&item.0.to_le_bytes())?)

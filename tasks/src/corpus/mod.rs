@@ -25,7 +25,7 @@ use view::WHOLE;
 pub(crate) use view::View;
 
 pub use context::{Context, HistoryStyle};
-pub use share::Share;
+pub use share::{CorpusShare, Share};
 pub use texts::{Ids, UserTexts};
 
 /// One task of a recipe.

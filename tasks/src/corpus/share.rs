@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::lot::Samples;
-use super::{Amount, Context, Corpus, CorpusOptions, Counts, Scratch, Tally, TaskPlan};
+use super::{Amount, Context, Corpus, CorpusOptions, Counts, Group, Scratch, Tally, TaskPlan};
 use crate::generators::{Over, Task};
 use crate::{Error, Result, Row, Templates};
 
@@ -53,15 +53,19 @@ impl Share {
     }
 }
 
-impl<'a> Corpus<'a> {
+/// The rows of a [`Share`]: any of its samples can be asked for its rows alone.
+#[derive(Debug)]
+pub struct CorpusShare<'a>(Corpus<'a>);
+
+impl<'a> CorpusShare<'a> {
     /// Plans the rows of a share. The users of the context are those of the share alone, in the
     /// order in which they are in the whole; its popularity is that of the whole.
     ///
     /// # Errors
     ///
     /// Those of [`Corpus::new`], and [`Error::Recipe`] for a budget of tokens, which is of all rows
-    /// together.
-    pub fn of_share(
+    /// together, or a share of other plans or more items.
+    pub fn new(
         context: &'a Context<'a>,
         templates: &'a Templates,
         plans: &[TaskPlan],
@@ -76,47 +80,67 @@ impl<'a> Corpus<'a> {
                 plan.task
             )));
         }
-        Self::planned(context, templates, plans, share, options)
+        let items = context.catalogue.len();
+        if share.samples.len() != plans.len() || share.items.end as usize > items {
+            return Err(Error::Recipe(format!(
+                "got a share of {} tasks and of the items {:?}, expected one of {} tasks and of \
+                 some of {items} items",
+                share.samples.len(),
+                share.items,
+                plans.len()
+            )));
+        }
+        Corpus::planned(context, templates, plans, share, options).map(Self)
     }
 
-    /// Samples of the share in all epochs: what [`Corpus::share_rows`] goes through.
-    pub fn share_len(&self) -> u64 {
-        self.share_epoch_len() * u64::from(self.options.epochs)
+    /// Samples of the share in all epochs.
+    pub fn len(&self) -> u64 {
+        self.epoch_len() * u64::from(self.0.options.epochs)
     }
 
-    fn share_epoch_len(&self) -> u64 {
-        self.lots.iter().map(|lot| lot.samples.len()).sum()
+    /// Whether it has no sample.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
-    /// Makes the rows of some of the share's samples, and gives each with its place to `take`. They
-    /// come in no order of places, and some samples have none.
+    fn epoch_len(&self) -> u64 {
+        self.0.lots.iter().map(|lot| lot.samples.len()).sum()
+    }
+
+    /// Makes the rows of some samples, and gives each with its place among the rows of the whole to
+    /// `take`. They come in no order of places, and some samples have none.
     ///
     /// # Errors
     ///
     /// Those of [`Corpus::rows`].
-    pub fn share_rows(
+    ///
+    /// # Panics
+    ///
+    /// For samples beyond the last one.
+    pub fn rows(
         &self,
         samples: Range<u64>,
         scratch: &mut Scratch,
         mut take: impl FnMut(u64, &Row<'_>) -> Result<()>,
     ) -> Result<Counts> {
-        let mut tally = Tally::new(self, scratch);
+        let corpus = &self.0;
+        let mut tally = Tally::new(corpus, scratch);
         for sample in samples {
-            let epoch = (sample / self.share_epoch_len()) as u32;
-            let (lot, number) = self.share_sample(sample % self.share_epoch_len());
-            for row in self.lots[lot].rows_of(number) {
+            let epoch = (sample / self.epoch_len()) as u32;
+            let (lot, number) = self.sample(sample % self.epoch_len());
+            for row in corpus.lots[lot].rows_of(number) {
                 let place = self.place(epoch, lot, row);
                 let take = &mut |row: &Row<'_>| take(place, row);
-                let made = self.row((epoch, lot, row), self.told(place), scratch, take)?;
+                let made = corpus.row((epoch, lot, row), corpus.told(place), scratch, take)?;
                 tally.count(lot, made);
             }
         }
-        Ok(tally.counts(self, scratch))
+        Ok(tally.counts(corpus, scratch))
     }
 
-    /// The lot of one of the share's samples, and its number there.
-    fn share_sample(&self, mut sample: u64) -> (usize, u64) {
-        for (at, lot) in self.lots.iter().enumerate() {
+    /// The lot of a sample, and its number there.
+    fn sample(&self, mut sample: u64) -> (usize, u64) {
+        for (at, lot) in self.0.lots.iter().enumerate() {
             if sample < lot.samples.len() {
                 return (at, lot.first + sample);
             }
@@ -127,13 +151,13 @@ impl<'a> Corpus<'a> {
 
     /// Where a row of a lot stands: what [`Corpus::rows`] makes it of.
     fn place(&self, epoch: u32, lot: usize, row: u64) -> u64 {
-        let place_in = |group: &super::Group| {
+        let place_in = |group: &Group| {
             let &(first, _) = group.lots.iter().find(|(_, of)| *of == lot)?;
             let at = first + row;
             let order = group.order.as_ref();
             Some(group.first + order.map_or(at, |order| order.place_of(at)))
         };
-        let place = self.groups.iter().find_map(place_in);
-        u64::from(epoch) * self.epoch_len() + place.expect("every lot is of a stage")
+        let place = self.0.groups.iter().find_map(place_in);
+        u64::from(epoch) * self.0.epoch_len() + place.expect("every lot is of a stage")
     }
 }
