@@ -46,12 +46,12 @@ pub(crate) fn audit_rows(
     Ok(serde_json::to_string(&report.map_err(outermost)?).expect("names and numbers"))
 }
 
+/// Users of rows, and hashes of their prompts.
+type Keys<'py> = (Vec<Option<String>>, Bound<'py, PyArray1<u64>>);
+
 /// The user of each row, if it has one, and a hash of its prompt.
 #[pyfunction]
-pub(crate) fn row_keys<'py>(
-    py: Python<'py>,
-    lines: &[u8],
-) -> PyResult<(Vec<Option<String>>, Bound<'py, PyArray1<u64>>)> {
+pub(crate) fn row_keys<'py>(py: Python<'py>, lines: &[u8]) -> PyResult<Keys<'py>> {
     let keys = detached(py, || RowKeys::of(lines)).map_err(outermost)?;
     Ok((keys.users, keys.prompts.to_pyarray(py)))
 }
