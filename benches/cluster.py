@@ -23,9 +23,9 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "bindings" / "python" / "spark")]
 
-import cached_environment
+import spark_environment
 
-cached_environment.enter("spark", ROOT / "scripts" / "spark_environment.txt")
+spark_environment.enter()
 
 import numpy
 import pyarrow
@@ -110,7 +110,7 @@ def main():
     parser.add_argument("--alone", action="store_true", help="no single machine beside it")
     parser.add_argument("--folder", type=pathlib.Path, help="for what is made; kept")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, spark_environment.wheel_installed():
         folder = arguments.folder or pathlib.Path(scratch)
         folder.mkdir(exist_ok=True)
         print(json.dumps(race(arguments, folder.resolve())))

@@ -18,9 +18,9 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "bindings" / "python" / "spark")]
 
-import cached_environment
+import spark_environment
 
-cached_environment.enter("spark", ROOT / "scripts" / "spark_environment.txt")
+spark_environment.enter()
 
 import numpy
 import pyarrow
@@ -77,7 +77,7 @@ def main():
     parser.add_argument("--users", type=int, default=200_000)
     parser.add_argument("--partitions", type=int, default=4)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, spark_environment.wheel_installed():
         print(json.dumps(race(arguments, pathlib.Path(scratch))))
 
 

@@ -4,22 +4,19 @@ The packages of spark_environment.txt go into a virtual environment in the user'
 Java 17 or later.
 """
 
-import pathlib
 import shutil
 import sys
 
-import cached_environment
-
-REQUIREMENTS = pathlib.Path(__file__).resolve().with_name("spark_environment.txt")
+import spark_environment
 
 if shutil.which("java") is None:
     print("spark: there is no java, so nothing was tested", file=sys.stderr)
     sys.exit()
-cached_environment.enter("spark", REQUIREMENTS)
+spark_environment.enter()
 
 import wheel
 
-with wheel.installed() as site:
+with spark_environment.wheel_installed():
     tests = [wheel.BINDINGS / "spark", *sys.argv[1:]]
     pytest = [*wheel.PYTHON, "-m", "pytest", "-p", "no:cacheprovider", "-v", *tests]
-    wheel.run(*pytest, PYTHONPATH=str(site))
+    wheel.run(*pytest)
