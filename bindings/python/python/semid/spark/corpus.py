@@ -53,12 +53,20 @@ def build_corpus(
     catalogue; without it items are placed by their keys. `events` has `user`, `item`, and maybe
     `time`, `rating`, and `order`, which tells which of events with the same time comes first.
 
-    The rows are made at once, and kept on the executors' disks as long as the session. A task has all items, the index, and the events of its users,
-    of which there are so many `partitions` as asked for.
+    The rows are made at once, and kept on the executors' disks as long as the session. A task has
+    all items, the index, and the events of its users, of which there are so many `partitions` as
+    asked for.
     """
-    spark = events.sparkSession
     bundle = Bundle.of(items, index, recipe)
     shares = by_user(events, partitions).persist(StorageLevel.DISK_ONLY)
+    try:
+        return made_of(shares, bundle, seed)
+    finally:
+        shares.unpersist()
+
+
+def made_of(shares: DataFrame, bundle: Bundle, seed: int | None) -> Corpus:
+    """The rows of users who are shared out: counted first, then made."""
 
     def count(batches: Batches) -> Iterator[pyarrow.RecordBatch]:
         with bundle.files(batches) as (recipe, files):
@@ -83,7 +91,7 @@ def build_corpus(
         met = numpy.frombuffer(share.items, numpy.uint32)
         popularity[met] += numpy.frombuffer(share.events, numpy.uint32)
     standing = standings({share.partition: json.loads(share.samples) for share in counted}, bundle)
-    broadcast = spark.sparkContext.broadcast((standing, popularity))
+    broadcast = shares.sparkSession.sparkContext.broadcast((standing, popularity))
 
     def make(batches: Batches) -> Iterator[pyarrow.RecordBatch]:
         with bundle.files(batches) as (recipe, files):
@@ -105,7 +113,6 @@ def build_corpus(
     total: dict[str, int] = {}
     for told in made.where(F.col("account").isNotNull()).select("account").collect():
         add(total, json.loads(told.account))
-    shares.unpersist()
     rows = made.where(F.col("account").isNull()).drop("account")
     ordered = rows.repartitionByRange("part", "place").sortWithinPartitions("part", "place")
     return Corpus(ordered, total)
