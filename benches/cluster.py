@@ -9,6 +9,7 @@ With --kill one executor is killed in the middle of each step. Prints a line of 
 """
 
 import argparse
+import collections
 import json
 import os
 import pathlib
@@ -80,6 +81,16 @@ def tensors(path):
     return names, digest.hexdigest()
 
 
+def processes(folder):
+    """Session, process, resident bytes and command line of those of the cluster's workers."""
+    listed = subprocess.run(["ps", "-eo", "sid,pid,rss,args"], capture_output=True, text=True)
+    lines = [line.split(maxsplit=3) for line in listed.stdout.splitlines()[1:]]
+    workers = {
+        sid for sid, _, _, args in lines if "worker.Worker" in args and str(folder) in args
+    }
+    return [(sid, int(pid), int(rss) << 10, args) for sid, pid, rss, args in lines if sid in workers]
+
+
 class Killer:
     """Kills one executor, some seconds into a step."""
 
@@ -88,12 +99,36 @@ class Killer:
 
     def __call__(self):
         time.sleep(self.after)
-        listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True).stdout
-        for line in listed.splitlines():
-            if "CoarseGrainedExecutorBackend" in line and str(self.folder) in line:
-                os.kill(int(line.split()[0]), signal.SIGKILL)
+        for _, process, _, command in processes(self.folder):
+            if "CoarseGrainedExecutorBackend" in command:
+                os.kill(process, signal.SIGKILL)
                 self.killed += 1
                 return
+
+
+class Memory:
+    """The most that a worker and all that it started were resident at once, looked at each second.
+
+    Pages that processes share count for each of them."""
+
+    def __init__(self, folder):
+        self.folder, self.peak, self.ends = folder, 0, threading.Event()
+        self.thread = threading.Thread(target=self.watch, daemon=True)
+
+    def watch(self):
+        while not self.ends.wait(1):
+            resident = collections.Counter()
+            for session, _, size, _ in processes(self.folder):
+                resident[session] += size
+            self.peak = max(self.peak, *resident.values(), 0)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ends.set()
+        self.thread.join()
 
 
 def main():
@@ -152,7 +187,7 @@ def race(arguments, folder):
     if not table.exists():
         as_table(given, table)
     there = cluster.cluster(folder, memory=arguments.worker_memory)
-    with there as address, cluster.session(
+    with there as address, Memory(folder) as memory, cluster.session(
         address,
         folder,
         memory=arguments.executor_memory,
@@ -203,6 +238,7 @@ def race(arguments, folder):
         "optimal": proof["optimal"],
         "digest": digest,
         "executors_killed": killed,
+        "worker_peak_rss": memory.peak,
         "index_bytes": index.stat().st_size,
     }
     if not arguments.alone:

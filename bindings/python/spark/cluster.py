@@ -25,7 +25,7 @@ def free_port():
 
 @contextlib.contextmanager
 def cluster(folder, *, workers=2, memory="1g"):
-    """The address of the master, and the workers' processes."""
+    """The address of the master."""
     ports = [free_port() for _ in range(2 + workers)]
     environment = os.environ | {
         "SPARK_HOME": str(HOME),
