@@ -11,6 +11,7 @@ mod embedding_output;
 #[cfg(feature = "embed")]
 mod encoder;
 mod encoding;
+mod events;
 mod generation;
 mod interactions;
 mod map;
@@ -28,6 +29,7 @@ mod watched;
 pub use commands::check::{Check, Limit};
 pub use commands::tasks::Build;
 pub use corpus::RecipeRows;
+pub use events::{EventTable, Texts};
 pub use share::{
     Counted, Placed, RecipeFiles, RowKeys, ShareRows, Standing, audit_repeats, audit_share,
 };

@@ -18,6 +18,7 @@ use serde_json::json;
 
 use crate::artefact::open_index;
 use crate::console::Console;
+use crate::events::EventTable;
 use crate::map::{self, Bytes};
 
 /// A recipe, where it lies, and what it names.
@@ -36,7 +37,7 @@ pub(crate) struct Materials {
     users: Option<UserTexts>,
     style: HistoryStyle,
     pub(crate) beams: Beams,
-    /// Hash of each input, by name.
+    /// Hash of each input that was read as a file, by name.
     pub(crate) inputs: BTreeMap<String, Digest>,
     pub(crate) done: Done,
 }
@@ -48,20 +49,9 @@ pub(crate) struct Files {
     folder: PathBuf,
     /// Those that are elsewhere, by name: local copies.
     local: BTreeMap<String, PathBuf>,
-    /// The order of the users in the interactions.
-    users: UserOrder,
 }
 
 impl Files {
-    /// Copies of some of the files, and users in the order in which they come.
-    pub(crate) fn copies(local: BTreeMap<String, PathBuf>) -> Self {
-        Self {
-            local,
-            users: UserOrder::AsTheyCome,
-            ..Self::default()
-        }
-    }
-
     fn path(&self, name: &str) -> PathBuf {
         let local = self.local.get(name).cloned();
         local.unwrap_or_else(|| self.folder.join(name))
@@ -93,22 +83,36 @@ pub(crate) struct Done {
 
 impl Materials {
     pub(crate) fn read(path: &Path, console: &Console) -> anyhow::Result<Self> {
-        Self::read_from(path, Files::default(), console)
+        Self::read_all(path, BTreeMap::new(), None, console)
     }
 
-    /// The same, of files that are elsewhere.
-    pub(crate) fn read_from(
+    /// The same, of local copies of files, by name, and of events in place of the interactions,
+    /// whose users come in their order.
+    pub(crate) fn read_share(
         path: &Path,
-        mut files: Files,
+        local: BTreeMap<String, PathBuf>,
+        events: &[&EventTable],
+    ) -> anyhow::Result<Self> {
+        Self::read_all(path, local, Some(events), &Console::silent())
+    }
+
+    fn read_all(
+        path: &Path,
+        local: BTreeMap<String, PathBuf>,
+        events: Option<&[&EventTable]>,
         console: &Console,
     ) -> anyhow::Result<Self> {
         let (text, recipe) = read_recipe(path)?;
-        files.folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        let files = Files { folder, local };
         let params = recipe.params();
         let mut inputs = BTreeMap::new();
         let mut enter = |path: &str| {
             let bytes = map::open(&files.path(path))?;
-            inputs.insert(path.to_owned(), Digest::of(&bytes));
+            // Whoever made a copy knows what it is of.
+            if !files.is_copy(path) {
+                inputs.insert(path.to_owned(), Digest::of(&bytes));
+            }
             anyhow::Ok(bytes)
         };
 
@@ -148,19 +152,24 @@ impl Materials {
             catalogue.keys(),
             HistoryOptions {
                 unknown_items,
-                users: files.users,
+                users: match events {
+                    Some(_) => UserOrder::AsTheyCome,
+                    None => UserOrder::ByKey,
+                },
                 ..HistoryOptions::default()
             },
         );
-        let mut given = params.inputs.interactions.files();
-        if given.first().is_some_and(|(_, file)| files.is_copy(file)) {
-            // One table has the events of all files.
-            given.truncate(1);
+        for event in events.unwrap_or_default().iter().flat_map(|table| table.iter()) {
+            builder.push(event?)?;
         }
+        let given = match events {
+            Some(_) => Vec::new(),
+            None => params.inputs.interactions.files(),
+        };
         for (part, file) in given {
             let path = files.path(file);
             let options = EventOptions {
-                format: recipe.event_format()?.filter(|_| !files.is_copy(file)),
+                format: recipe.event_format()?,
                 ..EventOptions::default()
             };
             let input = || File::open(&path).with_context(|| format!("cannot read {file}"));
@@ -178,7 +187,10 @@ impl Materials {
 
         let mut enter = |path: &str| {
             let bytes = map::open(&files.path(path))?;
-            inputs.insert(path.to_owned(), Digest::of(&bytes));
+            // Whoever made a copy knows what it is of.
+            if !files.is_copy(path) {
+                inputs.insert(path.to_owned(), Digest::of(&bytes));
+            }
             anyhow::Ok(bytes)
         };
         let mut side = SideTexts::default();

@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use self_cell::self_cell;
 use semantic_id::ItemIndex;
 use semid_tasks::audit::{Audit, AuditReport, Sources};
@@ -13,20 +13,20 @@ use semid_tasks::corpus::{Context, CorpusShare, Counts, Scratch, Share};
 use semid_tasks::{Interactions, Part, SplitTable, read_rows};
 use serde::{Deserialize, Serialize};
 
-use crate::console::Console;
 use crate::corpus::CorpusSource;
-use crate::materials::{Files, Materials, read_recipe};
+use crate::events::EventTable;
+use crate::materials::{Materials, read_recipe};
 
-/// The files that a recipe names.
+/// The files that a recipe names, but for the interactions: a table of a cluster.
 #[derive(Debug, Serialize)]
 pub struct RecipeFiles {
-    /// The items: a table of a cluster.
+    /// The items: likewise.
     items: String,
-    /// The interactions, or the first file of them: likewise.
-    interactions: String,
     index: String,
     /// All others, each a file or a folder.
     others: Vec<String>,
+    /// Rows of a shard, at most.
+    samples_per_shard: u64,
 }
 
 impl RecipeFiles {
@@ -65,13 +65,11 @@ impl RecipeFiles {
             .chain(tokens.map(|tokens| tokens.tokenizer.clone()))
             .chain(output.map(|chat| chat.config.clone()))
             .chain(output.and_then(|chat| chat.template.clone()));
-        let interactions = inputs.interactions.files();
-        let interactions = interactions.first().map(|(_, file)| (*file).to_owned());
         Ok(Self {
             items: inputs.items.clone(),
-            interactions: interactions.context("inputs.interactions names no file")?,
             index: inputs.index.clone(),
             others: others.collect(),
+            samples_per_shard: params.output.samples_per_shard,
         })
     }
 }
@@ -87,13 +85,17 @@ pub struct Counted {
 }
 
 impl Counted {
-    /// Counts the users of a recipe whose files are at other places, by name.
+    /// Counts the users of some events, of a recipe whose files are at other places, by name.
     ///
     /// # Errors
     ///
     /// Those of the recipe and of its inputs.
-    pub fn of(recipe: &Path, files: BTreeMap<String, PathBuf>) -> anyhow::Result<Self> {
-        let materials = Materials::read_from(recipe, Files::copies(files), &Console::silent())?;
+    pub fn of(
+        recipe: &Path,
+        files: BTreeMap<String, PathBuf>,
+        events: &[&EventTable],
+    ) -> anyhow::Result<Self> {
+        let materials = Materials::read_share(recipe, files, events)?;
         let context = materials.context();
         let samples = materials.recipe.parts().map(|part| {
             let plans = materials.recipe.plans(part, &materials.beams);
@@ -124,9 +126,10 @@ pub struct Standing {
 pub fn audit_share(
     recipe: &Path,
     files: BTreeMap<String, PathBuf>,
+    events: &[&EventTable],
     lines: &[u8],
 ) -> anyhow::Result<AuditReport> {
-    let materials = Materials::read_from(recipe, Files::copies(files), &Console::silent())?;
+    let materials = Materials::read_share(recipe, files, events)?;
     let mut split = Vec::new();
     materials.write_split(&mut split)?;
     let sources = Sources {
@@ -218,8 +221,8 @@ pub struct Placed {
 }
 
 impl ShareRows {
-    /// Reads a recipe whose files are at other places, by name. The interactions are of the share's
-    /// users alone, the popularity is that of all, by row of the items.
+    /// Reads a recipe whose files are at other places, by name. The events are those of the share's
+    /// users, the popularity is that of all, by row of the items.
     ///
     /// # Errors
     ///
@@ -228,11 +231,12 @@ impl ShareRows {
     pub fn open(
         recipe: &Path,
         files: BTreeMap<String, PathBuf>,
+        events: &[&EventTable],
         standing: &Standing,
         popularity: Vec<u32>,
         seed: Option<u64>,
     ) -> anyhow::Result<Self> {
-        let materials = Materials::read_from(recipe, Files::copies(files), &Console::silent())?;
+        let materials = Materials::read_share(recipe, files, events)?;
         let (got, expected) = (popularity.len(), materials.catalogue.len());
         ensure!(
             got == expected,
@@ -249,10 +253,10 @@ impl ShareRows {
         Ok(Self(planned))
     }
 
-    /// The parts that it has rows of, each with the number of its samples.
-    pub fn samples(&self) -> impl Iterator<Item = (Part, u64)> {
+    /// Of each part the number of its samples here, and that of the places of the whole.
+    pub fn parts(&self) -> impl Iterator<Item = (Part, u64, u64)> {
         let parts = self.0.borrow_dependent().iter();
-        parts.map(|(&part, corpus)| (part, corpus.len()))
+        parts.map(|(&part, corpus)| (part, corpus.len(), corpus.places()))
     }
 
     /// Makes the rows of some samples of a part, on the calling thread. They are in no order.
@@ -283,7 +287,7 @@ impl ShareRows {
 
 impl fmt::Debug for ShareRows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.samples()).finish()
+        f.debug_map().entries(self.parts().map(|(part, samples, _)| (part, samples))).finish()
     }
 }
 

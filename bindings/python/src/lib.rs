@@ -48,7 +48,7 @@ mod _semid {
     #[pymodule_export]
     use super::session::DecodeSession;
     #[pymodule_export]
-    use super::share::{ShareRows, audit_rows, recipe_files, row_keys, share_counts};
+    use super::share::{EventTable, ShareRows, audit_rows, recipe_files, row_keys, share_counts};
     #[pymodule_export]
     use super::tokens::TokenMap;
     #[pymodule_export]

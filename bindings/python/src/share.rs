@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use numpy::{PyArray1, PyReadonlyArray1, ToPyArray};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use semid_cli::{Counted, RecipeFiles, RowKeys, Standing};
+use semid_cli::{Counted, RecipeFiles, RowKeys, Standing, Texts};
 use semid_tasks::Part;
 
 use crate::error::{SemidError, outermost};
@@ -17,14 +17,49 @@ pub(crate) fn recipe_files(py: Python<'_>, recipe: PathBuf) -> PyResult<String> 
     Ok(serde_json::to_string(&files).expect("names"))
 }
 
+/// Bytes of texts, and where each begins and ends.
+type Column<'py> = (Bound<'py, PyBytes>, PyReadonlyArray1<'py, i32>);
+
+/// Events in columns.
+#[pyclass(frozen, module = "semid._semid", name = "EventTable")]
+pub(crate) struct EventTable(semid_cli::EventTable);
+
+#[pymethods]
+impl EventTable {
+    #[new]
+    #[pyo3(signature = (users, items, times = None, ratings = None))]
+    fn new(
+        users: Column<'_>,
+        items: Column<'_>,
+        times: Option<PyReadonlyArray1<'_, f64>>,
+        ratings: Option<PyReadonlyArray1<'_, f32>>,
+    ) -> PyResult<Self> {
+        let texts = |(bytes, offsets): Column<'_>| {
+            Texts::new(bytes.as_bytes().to_vec(), offsets.as_array().to_vec())
+        };
+        let table = texts(users).and_then(|users| {
+            let times = times.map(|times| times.as_array().to_vec());
+            let ratings = ratings.map(|ratings| ratings.as_array().to_vec());
+            semid_cli::EventTable::new(users, texts(items)?, times, ratings)
+        });
+        table.map(Self).map_err(outermost)
+    }
+}
+
+fn tables(events: &[Py<EventTable>]) -> Vec<&semid_cli::EventTable> {
+    events.iter().map(|table| &table.get().0).collect()
+}
+
 /// Samples of the users of a share, as JSON, and the events of training of each item.
 #[pyfunction]
 pub(crate) fn share_counts<'py>(
     py: Python<'py>,
     recipe: PathBuf,
     files: BTreeMap<String, PathBuf>,
+    events: Vec<Py<EventTable>>,
 ) -> PyResult<(String, Bound<'py, PyArray1<u32>>)> {
-    let counted = detached(py, || Counted::of(&recipe, files)).map_err(outermost)?;
+    let count = || Counted::of(&recipe, files, &tables(&events));
+    let counted = detached(py, count).map_err(outermost)?;
     let samples = serde_json::to_string(&counted).expect("numbers");
     Ok((samples, counted.popularity.to_pyarray(py)))
 }
@@ -32,15 +67,16 @@ pub(crate) fn share_counts<'py>(
 /// What is wrong with rows, as JSON: held against the events of their users, or, without a recipe,
 /// against each other.
 #[pyfunction]
-#[pyo3(signature = (lines, recipe = None, files = BTreeMap::new()))]
+#[pyo3(signature = (lines, recipe = None, files = BTreeMap::new(), events = Vec::new()))]
 pub(crate) fn audit_rows(
     py: Python<'_>,
     lines: &[u8],
     recipe: Option<PathBuf>,
     files: BTreeMap<String, PathBuf>,
+    events: Vec<Py<EventTable>>,
 ) -> PyResult<String> {
     let report = detached(py, || match recipe {
-        Some(recipe) => semid_cli::audit_share(&recipe, files, lines),
+        Some(recipe) => semid_cli::audit_share(&recipe, files, &tables(&events), lines),
         None => semid_cli::audit_repeats(lines),
     });
     Ok(serde_json::to_string(&report.map_err(outermost)?).expect("names and numbers"))
@@ -71,11 +107,12 @@ type Placed<'py> = (
 #[pymethods]
 impl ShareRows {
     #[new]
-    #[pyo3(signature = (recipe, files, standing, popularity, seed = None))]
+    #[pyo3(signature = (recipe, files, events, standing, popularity, seed = None))]
     fn open(
         py: Python<'_>,
         recipe: PathBuf,
         files: BTreeMap<String, PathBuf>,
+        events: Vec<Py<EventTable>>,
         standing: &str,
         popularity: PyReadonlyArray1<'_, u32>,
         seed: Option<u64>,
@@ -83,15 +120,18 @@ impl ShareRows {
         let standing: Standing = serde_json::from_str(standing)
             .map_err(|error| SemidError::new_err(format!("standing: {error}")))?;
         let popularity = popularity.as_array().to_vec();
-        let open = || semid_cli::ShareRows::open(&recipe, files, &standing, popularity, seed);
+        let open = || {
+            let events = tables(&events);
+            semid_cli::ShareRows::open(&recipe, files, &events, &standing, popularity, seed)
+        };
         Ok(Self(detached(py, open).map_err(outermost)?))
     }
 
-    /// Parts, and the number of samples of each.
-    fn samples(&self) -> Vec<(String, u64)> {
-        let samples = self.0.samples();
-        samples
-            .map(|(part, samples)| (part.to_string(), samples))
+    /// Parts, the number of samples of each, and that of the places of the whole.
+    fn parts(&self) -> Vec<(String, u64, u64)> {
+        let parts = self.0.parts();
+        parts
+            .map(|(part, samples, places)| (part.to_string(), samples, places))
             .collect()
     }
 

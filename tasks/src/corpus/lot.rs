@@ -4,11 +4,11 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use semantic_id::ItemId;
 
-use super::Context;
 use super::permutation::Permutation;
 use super::view::View;
+use super::{Context, TaskPlan};
 use crate::generators::{At, Over, Task, TaskOptions};
-use crate::{Part, Split, Template, UserId};
+use crate::{Part, Result, Split, Template, UserId};
 
 /// One task of a corpus with its samples, its templates and the number of its rows.
 #[derive(Debug)]
@@ -39,10 +39,10 @@ pub(super) enum Samples {
 }
 
 impl Samples {
-    /// Of items, only some.
-    pub(super) fn new(over: Over, part: Part, items: Range<u32>, context: &Context<'_>) -> Self {
-        let (histories, split) = (context.histories, context.split);
-        match over {
+    /// Those of a plan's task; of items, only some.
+    pub(super) fn of(plan: &TaskPlan, items: Range<u32>, context: &Context<'_>) -> Result<Self> {
+        let (histories, split, part) = (context.histories, context.split, plan.part);
+        Ok(match Task::named(&plan.task)?.over {
             Over::Items => Self::Items(items),
             Over::Targets => {
                 let mut starts = vec![0];
@@ -70,7 +70,7 @@ impl Samples {
                 });
                 Self::Events(events.collect())
             }
-        }
+        })
     }
 
     pub(super) fn len(&self) -> u64 {

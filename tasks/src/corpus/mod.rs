@@ -231,36 +231,35 @@ impl<'a> Corpus<'a> {
         plans: &[TaskPlan],
         options: CorpusOptions<'a>,
     ) -> Result<Self> {
-        let all = Share::all(context, plans)?;
-        let mut corpus = Self::planned(context, templates, plans, &all, options)?;
+        let items = context.catalogue.len() as u32;
+        let lots = plans.iter().map(|plan| {
+            let samples = Samples::of(plan, 0..items, context)?;
+            lot(templates, plan, samples, None, &options)
+        });
+        let lots = lots.collect::<Result<_>>()?;
+        Self::of_lots(context, plans, lots, options)
+    }
+
+    /// The rows of the lots of some plans.
+    fn of_lots(
+        context: &'a Context<'a>,
+        plans: &[TaskPlan],
+        lots: Vec<Lot<'a>>,
+        options: CorpusOptions<'a>,
+    ) -> Result<Self> {
+        if lots.is_empty() {
+            return Err(Error::Recipe("there are no tasks: add one".to_owned()));
+        }
+        let mut corpus = Self {
+            context,
+            lots,
+            groups: Vec::new(),
+            options,
+        };
         for (lot, plan) in plans.iter().enumerate() {
             if let Amount::Tokens(tokens) = plan.amount {
                 corpus.lots[lot].rows = corpus.rows_of_tokens(lot, tokens)?;
             }
-        }
-        corpus.groups = corpus.stages();
-        Ok(corpus)
-    }
-
-    /// All rows of the samples of a share.
-    fn planned(
-        context: &'a Context<'a>,
-        templates: &'a Templates,
-        plans: &[TaskPlan],
-        share: &Share,
-        options: CorpusOptions<'a>,
-    ) -> Result<Self> {
-        let lots = plans.iter().zip(&share.samples);
-        let lots = lots
-            .map(|(plan, &standing)| lot(context, templates, plan, (share, standing), &options));
-        let mut corpus = Self {
-            context,
-            lots: lots.collect::<Result<_>>()?,
-            groups: Vec::new(),
-            options,
-        };
-        if corpus.lots.is_empty() {
-            return Err(Error::Recipe("there are no tasks: add one".to_owned()));
         }
         corpus.groups = corpus.stages();
         Ok(corpus)
@@ -517,17 +516,18 @@ impl Tally {
 const MOST_PASSES: u128 = 1_000_000;
 
 /// A task with its samples and templates. Of a budget in tokens it has all rows, in the order of
-/// a draw, until these are counted.
+/// a draw, until these are counted. Where its samples are not all, `standing` is the number of the
+/// first one, and how many there are.
 fn lot<'a>(
-    context: &Context<'_>,
     templates: &'a Templates,
     plan: &TaskPlan,
-    (share, [first, all]): (&Share, [u64; 2]),
+    samples: Samples,
+    standing: Option<[u64; 2]>,
     options: &CorpusOptions<'_>,
 ) -> Result<Lot<'a>> {
     let task = Task::named(&plan.task)?;
     let chosen = choose(templates, plan)?;
-    let samples = Samples::new(task.over, plan.part, share.items.clone(), context);
+    let [first, all] = standing.unwrap_or([0, samples.len()]);
     if all == 0 {
         let why = match task.over {
             Over::Texts(kind) => format!("no side texts of kind {kind} were given for it"),

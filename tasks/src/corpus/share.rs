@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use super::lot::Samples;
-use super::{Amount, Context, Corpus, CorpusOptions, Counts, Group, Scratch, Tally, TaskPlan};
-use crate::generators::{Over, Task};
+use super::{
+    Amount, Context, Corpus, CorpusOptions, Counts, Group, Scratch, Tally, TaskPlan, lot,
+};
 use crate::{Error, Result, Row, Templates};
 
 /// Which of all samples a part of the users and some items of the catalogue have.
@@ -21,22 +22,6 @@ pub struct Share {
 }
 
 impl Share {
-    /// All users of a context, and all items.
-    pub(super) fn all(context: &Context<'_>, plans: &[TaskPlan]) -> Result<Self> {
-        let items = 0..context.catalogue.len() as u32;
-        let samples = plans.iter().map(|plan| {
-            let over = Task::named(&plan.task)?.over;
-            Ok([
-                0,
-                Samples::new(over, plan.part, items.clone(), context).len(),
-            ])
-        });
-        Ok(Self {
-            samples: samples.collect::<Result<_>>()?,
-            items,
-        })
-    }
-
     /// How many samples of each plan the users of a context have; `None` for what is made of
     /// items. `O(U)` for each plan.
     ///
@@ -45,9 +30,8 @@ impl Share {
     /// [`Error::Recipe`] for an unknown task.
     pub fn samples(context: &Context<'_>, plans: &[TaskPlan]) -> Result<Vec<Option<u64>>> {
         let samples = plans.iter().map(|plan| {
-            let over = Task::named(&plan.task)?.over;
-            let samples = || Samples::new(over, plan.part, 0..0, context).len();
-            Ok((over != Over::Items).then(samples))
+            let samples = Samples::of(plan, 0..0, context)?;
+            Ok((!matches!(samples, Samples::Items(_))).then(|| samples.len()))
         });
         samples.collect()
     }
@@ -90,7 +74,18 @@ impl<'a> CorpusShare<'a> {
                 plans.len()
             )));
         }
-        Corpus::planned(context, templates, plans, share, options).map(Self)
+        let standing = share.samples.iter().copied().map(Some);
+        let lots = plans.iter().zip(standing).map(|(plan, standing)| {
+            let samples = Samples::of(plan, share.items.clone(), context)?;
+            lot(templates, plan, samples, standing, &options)
+        });
+        let lots = lots.collect::<Result<_>>()?;
+        Corpus::of_lots(context, plans, lots, options).map(Self)
+    }
+
+    /// Places of the whole, of which some have no row.
+    pub fn places(&self) -> u64 {
+        self.0.len()
     }
 
     /// Samples of the share in all epochs.

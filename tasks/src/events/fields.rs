@@ -106,7 +106,8 @@ impl Fields {
             rating: None,
         };
         if self.0[TIME].is_some() {
-            let micros = micros(text(TIME)?);
+            let time = text(TIME)?.trim().parse();
+            let micros = time.ok().and_then(Event::micros_of);
             event.micros = Some(micros.ok_or_else(|| self.no_number(TIME, record))?);
         }
         if self.0[RATING].is_some() {
@@ -134,18 +135,4 @@ impl Fields {
 fn usual<'a>(role: usize, names: &[&'a str]) -> Option<&'a str> {
     let find = |usual: &&str| names.iter().find(|name| name.eq_ignore_ascii_case(usual));
     USUAL[role].iter().find_map(find).copied()
-}
-
-/// Microseconds since 1970 of a number in seconds, milliseconds, microseconds or nanoseconds.
-/// Whole seconds are exact: 10^6 is 2^6 times 15,625, and 37 + 14 bits fit into a float's 53.
-fn micros(text: &str) -> Option<i64> {
-    let time: f64 = text.trim().parse().ok()?;
-    let micros = match time.abs() {
-        ..1e11 => time * 1e6,
-        ..1e14 => time * 1e3,
-        ..1e17 => time,
-        ..1e20 => time / 1e3,
-        _ => return None,
-    };
-    Some(micros.round() as i64)
 }

@@ -133,7 +133,6 @@ impl<W: Write + Send> fmt::Debug for ShardWriter<W> {
     }
 }
 
-/// Hashes what is written.
 /// A file whose bytes are hashed on their way.
 pub(super) struct Hashed<W> {
     file: W,

@@ -27,6 +27,7 @@ __all__ = [
     "Cursors",
     "DecodeSession",
     "Encoder",
+    "EventTable",
     "Filter",
     "Hit",
     "Index",
@@ -477,10 +478,25 @@ def assign_latents(
     `[n, L]` and squared distances `[n]`. Items that hold the codes `taken` `[m, L]` keep them."""
 
 def recipe_files(recipe: str | PathLike[str]) -> str:
-    """The files that a recipe names, as JSON: items, interactions, index, others."""
+    """The files that a recipe names, as JSON: items, index, others; and `samples_per_shard`."""
+
+@final
+class EventTable:
+    """Events in columns, all of a user behind each other: of users and items the bytes of all
+    keys, and where each begins and ends; times are numbers as files have them."""
+
+    def __new__(
+        cls,
+        users: tuple[bytes, NDArray[numpy.int32]],
+        items: tuple[bytes, NDArray[numpy.int32]],
+        times: NDArray[numpy.float64] | None = None,
+        ratings: NDArray[numpy.float32] | None = None,
+    ) -> EventTable: ...
 
 def share_counts(
-    recipe: str | PathLike[str], files: Mapping[str, str | PathLike[str]]
+    recipe: str | PathLike[str],
+    files: Mapping[str, str | PathLike[str]],
+    events: list[EventTable],
 ) -> tuple[str, NDArray[numpy.uint32]]:
     """Samples of the users of a share, as JSON, and the events of training of each item. `files`
     are local copies, by the names that the recipe has for them."""
@@ -489,6 +505,7 @@ def audit_rows(
     lines: bytes,
     recipe: str | PathLike[str] | None = None,
     files: Mapping[str, str | PathLike[str]] = ...,
+    events: list[EventTable] = ...,
 ) -> str:
     """What is wrong with rows, as JSON: held against the events of their users, or, without a
     recipe, against each other."""
@@ -504,12 +521,13 @@ class ShareRows:
         cls,
         recipe: str | PathLike[str],
         files: Mapping[str, str | PathLike[str]],
+        events: list[EventTable],
         standing: str,
         popularity: NDArray[numpy.uint32],
         seed: int | None = None,
     ) -> ShareRows: ...
-    def samples(self) -> list[tuple[str, int]]:
-        """The parts, and how many samples the share has of each."""
+    def parts(self) -> list[tuple[str, int, int]]:
+        """The parts, how many samples the share has of each, and how many places the whole."""
 
     def rows(
         self, part: str, first: int, end: int

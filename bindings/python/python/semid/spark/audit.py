@@ -12,7 +12,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from .._semid import SemidError, audit_rows, row_keys
-from .corpus import Bundle, add, by_user
+from .corpus import Bundle, add, by_user, event_table
 from .index import Batches, FilePath
 
 __all__ = ["audit"]
@@ -51,12 +51,11 @@ def audit(
 
     def against_events(rows: pyarrow.Table, events: pyarrow.Table) -> pyarrow.Table:
         lines, places = lines_of(rows)
-        ordered = events.sort_by("number").drop_columns(["number", "share"])
-        with bundle.files(ordered.to_batches()) as (recipe, files):
-            if files is None:
-                user = next(user for user in rows["user"].to_pylist() if user is not None)
-                raise SemidError(f"there are rows of the user {user!r}, who has no events")
-            report = json.loads(audit_rows(lines, recipe, files))
+        if events.num_rows == 0:
+            user = next(user for user in rows["user"].to_pylist() if user is not None)
+            raise SemidError(f"there are rows of the user {user!r}, who has no events")
+        ordered = event_table(events.sort_by("number"))
+        report = json.loads(audit_rows(lines, *bundle.files(), [ordered]))
         for rule in report["rules"]:
             for found in rule["places"]:
                 found["file"], found["place"] = places[int(found["place"].split()[-1]) - 1]

@@ -11,30 +11,50 @@ from typing import Any, NamedTuple
 
 import numpy
 import pyarrow
+import pyarrow.compute
 import pyarrow.parquet
 from numpy.typing import NDArray
 from pyspark import StorageLevel
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
 
-from .._semid import SemidError, ShareRows, recipe_files, share_counts
+from .._semid import EventTable, SemidError, ShareRows, recipe_files, share_counts
 from .files import local, ship
-from .index import Batches, FilePath, by_key, partition, runs
+from .index import Batches, FilePath, by_key, bytes_of, partition, runs, table_of, tables
 
 __all__ = ["Corpus", "build_corpus"]
 
+# Events that are kept as one value.
+EVENTS = 1 << 16
 # Samples whose rows are made at a time.
 SAMPLES = 4096
-# The largest user that is a number.
-NUMBERS = (1 << 64) - 1
+# Bytes of rows that are put in order at a time.
+HELD = 1 << 26
+# Rows that are written as one text.
+ROWS = 1 << 13
+
+# What holds any number below 2^64.
+DECIMAL = "decimal(38, 0)"
 
 
 class Corpus(NamedTuple):
-    """The rows of a corpus: `part`, `place` and `row`, a line of JSON, in their order within each
-    part; and how many there are of each task, and why others are not there."""
+    """The rows of a corpus, and how many there are of each task, and why others are not there.
+
+    `rows` are in their order: `part`; `shard`, the range of places that a partition has, as
+    `000000200000-000000400000`; `place`; and `row`, a line of JSON."""
 
     rows: DataFrame
     counts: dict[str, int]
+    # The same with many rows in one text: `part`, `shard`, `first`, `rows`.
+    texts: DataFrame
+
+    def write(self, path: str) -> None:
+        """Writes the rows as lines of text, a shard a folder, named by its range of places:
+        `path/part=train/shard=000000200000-000000400000/`. In the order of their names the files of
+        a part are those of `semid tasks build`."""
+        ordered = self.texts.sortWithinPartitions("part", "shard", "first").drop("first")
+        ordered.write.partitionBy("part", "shard").text(path)
 
 
 def build_corpus(
@@ -55,67 +75,164 @@ def build_corpus(
 
     The rows are made at once, and kept on the executors' disks as long as the session. A task has
     all items, the index, and the events of its users, of which there are so many `partitions` as
-    asked for.
+    asked for; then a shard, of the recipe's `output.samples_per_shard`.
     """
     bundle = Bundle.of(items, index, recipe)
-    shares = by_user(events, partitions).persist(StorageLevel.DISK_ONLY)
+    counted = counted_of(by_user(events, partitions), bundle).persist(StorageLevel.DISK_ONLY)
     try:
-        return made_of(shares, bundle, seed)
+        return made_of(counted, bundle, seed)
     finally:
-        shares.unpersist()
+        counted.unpersist()
 
 
-def made_of(shares: DataFrame, bundle: Bundle, seed: int | None) -> Corpus:
-    """The rows of users who are shared out: counted first, then made."""
+def counted_of(shares: DataFrame, bundle: Bundle) -> DataFrame:
+    """Users who are shared out: for each partition how many samples they have and how often they
+    met each item, and their events as `log`."""
 
     def count(batches: Batches) -> Iterator[pyarrow.RecordBatch]:
-        with bundle.files(batches) as (recipe, files):
-            if files is None:
-                return
-            samples, popularity = share_counts(recipe, files)
-            met = numpy.flatnonzero(popularity).astype(numpy.uint32)
-            yield pyarrow.record_batch({
-                "partition": pyarrow.array([partition()], pyarrow.int32()),
-                "samples": [samples],
-                "items": [met.tobytes()],
-                "events": [popularity[met].tobytes()],
-            })
+        events = []
+        for table in tables(batches, EVENTS):
+            events.append(event_table(table))
+            yield nullable(schema, 1, log=[bytes_of(table)])
+        if not events:
+            return
+        samples, popularity = share_counts(*bundle.files(), events)
+        met = numpy.flatnonzero(popularity).astype(numpy.uint32)
+        yield nullable(
+            schema,
+            1,
+            partition=[partition()],
+            samples=[samples],
+            items=[met.tobytes()],
+            events=[popularity[met].tobytes()],
+        )
 
-    counted = shares.mapInArrow(
-        count, "partition int, samples string, items binary, events binary"
-    ).collect()
-    if not counted:
+    schema = pyarrow.schema({
+        "partition": pyarrow.int32(),
+        "samples": pyarrow.string(),
+        "items": pyarrow.binary(),
+        "events": pyarrow.binary(),
+        "log": pyarrow.binary(),
+    })
+    return shares.mapInArrow(count, from_arrow_schema(schema))
+
+
+def made_of(counted: DataFrame, bundle: Bundle, seed: int | None) -> Corpus:
+    """The rows of users who were counted."""
+    known = counted.where(F.col("samples").isNotNull()).drop("log").collect()
+    if not known:
         raise SemidError("the table of events is empty")
     popularity = numpy.zeros(bundle.items, numpy.uint32)
-    for share in counted:
+    for share in known:
         met = numpy.frombuffer(share.items, numpy.uint32)
         popularity[met] += numpy.frombuffer(share.events, numpy.uint32)
-    standing = standings({share.partition: json.loads(share.samples) for share in counted}, bundle)
-    broadcast = shares.sparkSession.sparkContext.broadcast((standing, popularity))
+    standing = standings({share.partition: json.loads(share.samples) for share in known}, bundle)
+    broadcast = counted.sparkSession.sparkContext.broadcast((standing, popularity))
 
     def make(batches: Batches) -> Iterator[pyarrow.RecordBatch]:
-        with bundle.files(batches) as (recipe, files):
-            if files is None:
-                return
-            standing, popularity = broadcast.value
-            share = ShareRows(recipe, files, standing[partition()], popularity, seed)
-            total: dict[str, int] = {}
-            for part, samples in share.samples():
-                for first in range(0, samples, SAMPLES):
-                    end = min(first + SAMPLES, samples)
-                    places, ends, lines, counts = share.rows(part, first, end)
-                    add(total, counts)
-                    yield rows_of(part, places, ends, lines)
-            yield account_of(total)
+        logs = (batch["log"].drop_null() for batch in batches)
+        events = [event_table(table_of(log)) for batch in logs for log in batch]
+        if not events:
+            return
+        standing, popularity = broadcast.value
+        share = ShareRows(*bundle.files(), events, standing[partition()], popularity, seed)
+        counts: dict[str, int] = {}
+        for part, samples, _ in share.parts():
+            for rows in made(share, part, samples, counts):
+                yield from blocks(part, rows)
+        places = {part: places for part, _, places in share.parts()}
+        account = json.dumps({"counts": counts, "places": places})
+        yield nullable(schema, 1, account=[account])
 
-    made = shares.mapInArrow(make, "part string, place long, row string, account string")
-    made = made.persist(StorageLevel.DISK_ONLY)
-    total: dict[str, int] = {}
-    for told in made.where(F.col("account").isNotNull()).select("account").collect():
-        add(total, json.loads(told.account))
-    rows = made.where(F.col("account").isNull()).drop("account")
-    ordered = rows.repartitionByRange("part", "place").sortWithinPartitions("part", "place")
-    return Corpus(ordered, total)
+    def blocks(part: str, rows: pyarrow.Table) -> Iterator[pyarrow.RecordBatch]:
+        """Rows that are in order, a value for each shard."""
+        shards = rows["place"].to_numpy() // bundle.shard
+        starts = numpy.flatnonzero(numpy.diff(shards, prepend=-1))
+        lengths = numpy.diff(starts, append=len(shards))
+        yield nullable(
+            schema,
+            len(starts),
+            part=[part] * len(starts),
+            shard=shards[starts],
+            rows=[bytes_of(rows.slice(*of)) for of in zip(starts, lengths)],
+        )
+
+    schema = pyarrow.schema({
+        "part": pyarrow.string(),
+        "shard": pyarrow.int64(),
+        "rows": pyarrow.binary(),
+        "account": pyarrow.string(),
+    })
+    blocked = counted.mapInArrow(make, from_arrow_schema(schema)).persist(StorageLevel.DISK_ONLY)
+    told = blocked.where(F.col("account").isNotNull()).select("account").collect()
+    accounts = [json.loads(row.account) for row in told]
+    counts: dict[str, int] = {}
+    for account in accounts:
+        add(counts, account["counts"])
+    return shards_of(blocked, counts, accounts[0]["places"], bundle.shard)
+
+
+def made(
+    share: ShareRows, part: str, samples: int, counts: dict[str, int]
+) -> Iterator[pyarrow.Table]:
+    """Rows of a part, some MiB at a time, each of these in the order of places."""
+    held: list[pyarrow.RecordBatch] = []
+    size = 0
+    for first in range(0, samples, SAMPLES):
+        places, ends, lines, own = share.rows(part, first, min(first + SAMPLES, samples))
+        add(counts, own)
+        held.append(rows_of(places, ends, lines))
+        size += len(lines)
+        if size >= HELD:
+            yield in_order(held)
+            held, size = [], 0
+    if any(rows.num_rows for rows in held):
+        yield in_order(held)
+
+
+def shards_of(
+    blocked: DataFrame, counts: dict[str, int], places: dict[str, int], size: int
+) -> Corpus:
+    """All rows in their order, of blocks that each have some of a shard's."""
+    first: dict[str, int] = {}
+    partitions = 0
+    for part in sorted(places):
+        first[part] = partitions
+        partitions += -(-places[part] // size)
+    number = F.create_map(*(F.lit(told) for of in first.items() for told in of))[F.col("part")]
+    shards = blocked.where(F.col("account").isNull()).drop("account")
+    shards = shards.repartitionById(partitions, (number + F.col("shard")).cast("int"))
+
+    def merged(batches: Batches) -> Iterator[tuple[dict[str, str], pyarrow.Table]]:
+        """The shard that a partition has, if any of its samples has a row."""
+        blocks = [batch for batch in batches if batch.num_rows > 0]
+        if blocks:
+            part, shard = (blocks[0][name][0].as_py() for name in ("part", "shard"))
+            start, end = shard * size, min((shard + 1) * size, places[part])
+            rows = in_order([table_of(block) for batch in blocks for block in batch["rows"]])
+            yield {"part": part, "shard": f"{start:012}-{end:012}"}, rows
+
+    def rows(batches: Batches) -> Iterator[pyarrow.RecordBatch]:
+        for shard, rows in merged(batches):
+            for batch in rows.to_batches(ROWS):
+                named = {name: [of] * batch.num_rows for name, of in shard.items()}
+                yield pyarrow.record_batch(named | dict(zip(rows.column_names, batch.columns)))
+
+    def texts(batches: Batches) -> Iterator[pyarrow.RecordBatch]:
+        for shard, rows in merged(batches):
+            for batch in rows.to_batches(ROWS):
+                lines = pyarrow.ListArray.from_arrays([0, batch.num_rows], batch["row"])
+                yield pyarrow.record_batch({
+                    **{name: [of] for name, of in shard.items()},
+                    "first": batch["place"][:1],
+                    "rows": pyarrow.compute.binary_join(lines, "\n"),
+                })
+
+    return Corpus(
+        shards.mapInArrow(rows, "part string, shard string, place long, row string"),
+        counts,
+        shards.mapInArrow(texts, "part string, shard string, first long, rows string"),
+    )
 
 
 class Bundle(NamedTuple):
@@ -125,10 +242,10 @@ class Bundle(NamedTuple):
     archive: str
     # Where each of these files lies in it, by its name in the recipe.
     places: dict[str, str]
-    # What the recipe calls the events.
-    events: str
     # How many items there are.
     items: int
+    # Places of a shard.
+    shard: int
 
     @classmethod
     def of(cls, items: DataFrame, index: FilePath, recipe: FilePath) -> Bundle:
@@ -145,18 +262,12 @@ class Bundle(NamedTuple):
                 for file in path.rglob("*") if path.is_dir() else [path]:
                     sent[f"{number}/{file.relative_to(path.parent)}"] = file
             archive = ship(items.sparkSession, sent)
-        return cls(archive, places, named["interactions"], written)
+        return cls(archive, places, written, named["samples_per_shard"])
 
-    @contextlib.contextmanager
-    def files(self, events: Batches) -> Iterator[tuple[str, dict[str, str] | None]]:
-        """The recipe, and the files that it names on this executor, these events among them; none
-        if there are no events."""
-        with tempfile.TemporaryDirectory() as scratch:
-            path = pathlib.Path(scratch, "events.parquet")
-            sent = {name: local(self.archive, place) for name, place in self.places.items()}
-            some = write_batches(events, path)
-            files = sent | {self.events: str(path)} if some else None
-            yield local(self.archive, "recipe.toml"), files
+    def files(self) -> tuple[str, dict[str, str]]:
+        """The recipe, and the files that it names on this executor."""
+        files = {name: local(self.archive, place) for name, place in self.places.items()}
+        return local(self.archive, "recipe.toml"), files
 
 
 def write_items(items: DataFrame, path: pathlib.Path) -> int:
@@ -176,34 +287,54 @@ def write_items(items: DataFrame, path: pathlib.Path) -> int:
     return written
 
 
-def write_batches(batches: Batches, path: pathlib.Path) -> bool:
-    """Whether there were rows to write."""
-    with contextlib.ExitStack() as stack:
-        writer: pyarrow.parquet.ParquetWriter | None = None
-        for batch in batches:
-            if batch.num_rows == 0:
-                continue
-            if writer is None:
-                opened = pyarrow.parquet.ParquetWriter(path, batch.schema, compression="none")
-                writer = stack.enter_context(opened)
-            writer.write_batch(batch)
-    return writer is not None
-
-
 def by_user(events: DataFrame, partitions: int | None) -> DataFrame:
     """Events in the order of their users, which is that of `semid`: by number if all users are
     numbers, else by bytes; and all of a user in one partition, in the order of time."""
-    columns = ["user", "item", *(name for name in ("time", "rating") if name in events.columns)]
-    ties = "order" if "order" in events.columns else "item"
-    given = events.withColumns({name: F.col(name).cast("string") for name in ("user", "item")})
-    digits = F.when(F.col("user").rlike(r"^\+?0*[0-9]{1,20}$"), F.col("user"))
-    number = digits.cast("decimal(38, 0)")
-    is_number = number.isNotNull() & (number <= F.lit(str(NUMBERS)).cast("decimal(38, 0)"))
-    numbers = given.agg(F.min(is_number).alias("all")).collect()[0].all
-    users = [number, F.col("user")] if numbers else [F.col("user")]
-    order = [*users, *([F.col("time")] if "time" in columns else []), F.col(ties)]
+    columns = {"user": "string", "item": "string", "time": "double", "rating": "float"}
+    columns = {name: kind for name, kind in columns.items() if name in (*events.columns, "user", "item")}
+    ties = ["order"] if "order" in events.columns else []
+    given = events.select(*(F.col(name).cast(of).alias(name) for name, of in columns.items()), *ties)
+    numbers = given.where(~is_number(F.col("user"))).isEmpty()
+    users = ["number", "user"] if numbers else ["user"]
+    if numbers:
+        given = given.withColumn("number", number(F.col("user")))
+    # All columns: which of two events comes first must not be chance.
+    order = [*users, *(name for name in ("time",) if name in columns), *ties, "item"]
+    order += [name for name in ("rating",) if name in columns]
     parted = given.repartitionByRange(*([partitions] if partitions else []), *users)
     return parted.sortWithinPartitions(*order).select(*columns)
+
+
+def is_number(user: Column) -> Column:
+    """Whether a key is a number below 2^64."""
+    digits = user.rlike(r"^\+?0*[0-9]{1,20}$")
+    return digits & ((F.length(user) < 19) | (decimal(user) < F.lit(str(1 << 64)).cast(DECIMAL)))
+
+
+def number(user: Column) -> Column:
+    """A key's number, less 2^63: Spark has no unsigned numbers, and sorts decimals slowly."""
+    least = -1 << 63
+    large = (decimal(user) + F.lit(str(least)).cast(DECIMAL)).cast("long")
+    return F.coalesce(user.try_cast("long") + F.lit(least), large)
+
+
+def decimal(user: Column) -> Column:
+    return user.try_cast(DECIMAL)
+
+
+def event_table(events: pyarrow.Table) -> EventTable:
+    def texts(name: str) -> tuple[bytes, NDArray[numpy.int32]]:
+        column = events[name].cast(pyarrow.string()).combine_chunks()
+        _, offsets, data = column.buffers()
+        ends = numpy.frombuffer(offsets, numpy.int32)[column.offset :][: len(column) + 1]
+        first, last = int(ends[0]), int(ends[-1])
+        return data.slice(first, last - first).to_pybytes() if data else b"", ends - ends[0]
+
+    times, ratings = (
+        events[name].to_numpy() if name in events.column_names else None
+        for name in ("time", "rating")
+    )
+    return EventTable(texts("user"), texts("item"), times, ratings)
 
 
 def standings(counted: dict[int, dict[str, Any]], bundle: Bundle) -> dict[int, str]:
@@ -232,26 +363,27 @@ def standings(counted: dict[int, dict[str, Any]], bundle: Bundle) -> dict[int, s
 
 
 def rows_of(
-    part: str, places: NDArray[numpy.uint64], ends: NDArray[numpy.int64], lines: bytes
+    places: NDArray[numpy.uint64], ends: NDArray[numpy.int64], lines: bytes
 ) -> pyarrow.RecordBatch:
     offsets = numpy.concatenate([[0], ends]).astype(numpy.int32)
     buffers = [None, pyarrow.py_buffer(offsets), pyarrow.py_buffer(lines)]
     return pyarrow.record_batch({
-        "part": pyarrow.array([part] * len(ends), pyarrow.string()),
         "place": pyarrow.array(places.astype(numpy.int64)),
         "row": pyarrow.Array.from_buffers(pyarrow.string(), len(ends), buffers),
-        "account": pyarrow.nulls(len(ends), pyarrow.string()),
     })
 
 
-def account_of(counts: dict[str, int]) -> pyarrow.RecordBatch:
-    """A row that is none, and tells of all others."""
-    return pyarrow.record_batch({
-        "part": pyarrow.nulls(1, pyarrow.string()),
-        "place": pyarrow.nulls(1, pyarrow.int64()),
-        "row": pyarrow.nulls(1, pyarrow.string()),
-        "account": pyarrow.array([json.dumps(counts)], pyarrow.string()),
-    })
+def in_order(rows: list[pyarrow.RecordBatch] | list[pyarrow.Table]) -> pyarrow.Table:
+    """Rows together, in the order of their places."""
+    parts = [part if isinstance(part, pyarrow.Table) else pyarrow.table(part) for part in rows]
+    table = pyarrow.concat_tables(parts).combine_chunks()
+    return table.take(numpy.argsort(table["place"].to_numpy()))
+
+
+def nullable(schema: pyarrow.Schema, rows: int, **columns: Any) -> pyarrow.RecordBatch:
+    """Some columns of a schema; the others have nothing."""
+    given = [pyarrow.array(columns.get(name, [None] * rows), schema.field(name).type) for name in schema.names]
+    return pyarrow.record_batch(given, schema=schema)
 
 
 def add(sums: dict[str, int], counts: dict[str, int]) -> None:

@@ -238,10 +238,7 @@ def runs(
         # A problem is data here: raised in an executor, it would come as a trace of Java's.
         try:
             for table in check(tables(batches, RUN)):
-                sink = pyarrow.BufferOutputStream()
-                with pyarrow.ipc.new_stream(sink, table.schema) as stream:
-                    stream.write_table(table)
-                yield packed(sink.getvalue().to_pybytes(), None)
+                yield packed(bytes_of(table), None)
         except SemidError as problem:
             yield packed(None, str(problem))
 
@@ -251,6 +248,18 @@ def runs(
         if part.problem is not None:
             raise SemidError(part.problem)
         yield pyarrow.ipc.open_stream(part.run).read_all()
+
+
+def bytes_of(table: pyarrow.Table) -> bytes:
+    """A table as one value."""
+    sink = pyarrow.BufferOutputStream()
+    with pyarrow.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def table_of(value: pyarrow.Scalar) -> pyarrow.Table:
+    return pyarrow.ipc.open_stream(value.as_buffer()).read_all()
 
 
 def packed(run: bytes | None, problem: str | None) -> pyarrow.RecordBatch:
