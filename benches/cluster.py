@@ -138,6 +138,7 @@ def main():
     parser.add_argument("--dim", type=int, default=64)
     parser.add_argument("--embeddings", type=pathlib.Path)
     parser.add_argument("--model", type=pathlib.Path)
+    parser.add_argument("--levels", default="4", help="of the model that is trained")
     parser.add_argument("--partitions", type=int, default=16)
     parser.add_argument("--worker-memory", default="3g")
     parser.add_argument("--executor-memory", default="1g")
@@ -166,6 +167,7 @@ def race(arguments, folder):
         model = folder / "model"
         if not model.exists():
             train = ["train", embeddings, "--preset", "rk-means", "--set", "sample=200000"]
+            train += ["--levels", arguments.levels]
             subprocess.run([*semid, *train, "--out", model, "--quiet"], check=True)
     given = numpy.load(embeddings, mmap_mode="r")
     told = {"items": len(given), "dim": given.shape[1], "partitions": arguments.partitions}

@@ -93,14 +93,13 @@ def counted_of(shares: DataFrame, bundle: Bundle) -> DataFrame:
         events = []
         for table in tables(batches, EVENTS):
             events.append(event_table(table))
-            yield nullable(schema, 1, log=[bytes_of(table)])
+            yield batch_of(schema, log=[bytes_of(table)])
         if not events:
             return
         samples, popularity = share_counts(*bundle.files(), events)
         met = numpy.flatnonzero(popularity).astype(numpy.uint32)
-        yield nullable(
+        yield batch_of(
             schema,
-            1,
             partition=[partition()],
             samples=[samples],
             items=[met.tobytes()],
@@ -142,16 +141,15 @@ def made_of(counted: DataFrame, bundle: Bundle, seed: int | None) -> Corpus:
                 yield from blocks(part, rows)
         places = {part: places for part, _, places in share.parts()}
         account = json.dumps({"counts": counts, "places": places})
-        yield nullable(schema, 1, account=[account])
+        yield batch_of(schema, account=[account])
 
     def blocks(part: str, rows: pyarrow.Table) -> Iterator[pyarrow.RecordBatch]:
         """Rows that are in order, a value for each shard."""
         shards = rows["place"].to_numpy() // bundle.shard
         starts = numpy.flatnonzero(numpy.diff(shards, prepend=-1))
         lengths = numpy.diff(starts, append=len(shards))
-        yield nullable(
+        yield batch_of(
             schema,
-            len(starts),
             part=[part] * len(starts),
             shard=shards[starts],
             rows=[bytes_of(rows.slice(*of)) for of in zip(starts, lengths)],
@@ -380,9 +378,10 @@ def in_order(rows: list[pyarrow.RecordBatch] | list[pyarrow.Table]) -> pyarrow.T
     return table.take(numpy.argsort(table["place"].to_numpy()))
 
 
-def nullable(schema: pyarrow.Schema, rows: int, **columns: Any) -> pyarrow.RecordBatch:
+def batch_of(schema: pyarrow.Schema, **columns: Any) -> pyarrow.RecordBatch:
     """Some columns of a schema; the others have nothing."""
-    given = [pyarrow.array(columns.get(name, [None] * rows), schema.field(name).type) for name in schema.names]
+    nothing = [None] * len(next(iter(columns.values())))
+    given = [pyarrow.array(columns.get(field.name, nothing), field.type) for field in schema]
     return pyarrow.record_batch(given, schema=schema)
 
 

@@ -131,9 +131,9 @@ def assign(df: DataFrame, model: FilePath) -> DataFrame:
     ])
     placed = groups.mapInArrow(settle, schema).persist(StorageLevel.MEMORY_AND_DISK)
     done = placed.where(F.col("moved").isNotNull()).drop("distance", "latent")
-    left = placed.where(F.col("moved").isNull()).toArrow()
-    if left.num_rows > 0:
-        rest = settled(encoder, left.sort_by("key"), taken=all_codes(done, levels))
+    left = list(runs(placed.where(F.col("moved").isNull()), ["key"], columns))
+    if left:
+        rest = settled(encoder, pyarrow.concat_tables(left), taken=all_codes(done, levels))
         rest = rest.drop_columns(["distance", "latent"])
         done = done.unionByName(spark.createDataFrame(rest, schema=done.schema))
     return with_sizes(done, encoder.sizes)
