@@ -144,7 +144,7 @@ def main():
     parser.add_argument("--executor-memory", default="1g")
     parser.add_argument("--kill", type=float, help="seconds into each step")
     parser.add_argument("--alone", action="store_true", help="no single machine beside it")
-    parser.add_argument("--folder", type=pathlib.Path, help="for what is made; kept")
+    parser.add_argument("--folder", type=pathlib.Path, help="for what is made; kept, and not made again")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch, spark_environment.wheel_installed():
         folder = arguments.folder or pathlib.Path(scratch)
@@ -222,7 +222,9 @@ def race(arguments, folder):
             df.write.mode("overwrite").parquet(path(name))
 
         items = session.read.parquet(str(table))
-        _, encode = timed(lambda: write(spark.encode(items, model), "encoded"))
+        encode = None
+        if not pathlib.Path(path("encoded"), "_SUCCESS").exists():
+            _, encode = timed(lambda: write(spark.encode(items, model), "encoded"))
         encoded = session.read.parquet(path("encoded"))
         assigned, assign = timed(lambda: spark.assign(encoded, model))
         _, settle = timed(lambda: write(assigned, "assigned"))
@@ -233,7 +235,7 @@ def race(arguments, folder):
         digest, writing = timed(lambda: spark.write_index(assigned, index))
     told["cluster"] = {
         "encode_seconds": encode,
-        "encode_rate": len(given) / encode / 2,
+        "encode_rate": encode and len(given) / encode / 2,
         "assign_seconds": assign + settle,
         "write_seconds": writing,
         "moved": proof["moves"],
@@ -244,7 +246,8 @@ def race(arguments, folder):
         "index_bytes": index.stat().st_size,
     }
     if not arguments.alone:
-        told["encode_ratio"] = told["cluster"]["encode_rate"] / told["alone"]["encode_rate"]
+        if encode:
+            told["encode_ratio"] = told["cluster"]["encode_rate"] / told["alone"]["encode_rate"]
         told["same_tensors"] = tensors(index) == tensors(alone)
     return told
 

@@ -159,7 +159,11 @@ impl Materials {
                 ..HistoryOptions::default()
             },
         );
-        for event in events.unwrap_or_default().iter().flat_map(|table| table.iter()) {
+        for event in events
+            .unwrap_or_default()
+            .iter()
+            .flat_map(|table| table.iter())
+        {
             builder.push(event?)?;
         }
         let given = match events {

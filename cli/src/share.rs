@@ -287,7 +287,9 @@ impl ShareRows {
 
 impl fmt::Debug for ShareRows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.parts().map(|(part, samples, _)| (part, samples))).finish()
+        f.debug_map()
+            .entries(self.parts().map(|(part, samples, _)| (part, samples)))
+            .finish()
     }
 }
 

@@ -109,5 +109,12 @@ def session(address, folder, *, memory="600m", **more):
         spark.stop()
 
 
+def executors(spark):
+    """Processes of a session's executors."""
+    of_session = f"CoarseGrainedExecutorBackend.* {spark.sparkContext.applicationId} "
+    found = subprocess.run(["pgrep", "-f", of_session], capture_output=True)
+    return [int(pid) for pid in found.stdout.split()]
+
+
 def has_java():
     return shutil.which("java") is not None

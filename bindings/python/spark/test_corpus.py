@@ -1,8 +1,11 @@
 """The same corpora and figures as on one machine, from a cluster of two workers."""
 
 import json
+import os
+import signal
 
 import numpy
+import pyarrow
 import pytest
 from pyspark.errors import PythonException
 from pyspark.sql import functions as F
@@ -11,6 +14,9 @@ import semid
 from semid import metrics, tasks
 from semid import spark as on_spark
 from semid._semid import audit_rows
+from semid.spark.corpus import event_table
+
+from cluster import executors
 
 ITEMS, USERS = 240, 150
 
@@ -115,13 +121,55 @@ def test_the_rows_are_those_of_one_machine(spark, shop, partitions):
     assert corpus.counts == told
 
 
-def test_written_as_text_the_files_are_the_shards(spark, shop, tmp_path):
+def test_shards_are_named_by_what_they_have(spark, tmp_path):
+    shop = Shop(tmp_path, NAMED, RECIPE + "[output]\nsamples_per_shard = 300\n")
     expected, _ = shop.expected()
     items, events = shop.tables(spark)
-    rows = on_spark.build_corpus(items, events, shop.index, shop.recipe).rows
-    rows.where(F.col("part") == "train").select("row").write.text(str(tmp_path / "train"))
-    files = sorted((tmp_path / "train").glob("part-*"))
-    assert "".join(file.read_text() for file in files).splitlines() == expected["train"]
+    corpus = on_spark.build_corpus(items, events, shop.index, shop.recipe)
+    corpus.write(str(tmp_path / "written"))
+    for part, lines in expected.items():
+        folders = sorted((tmp_path / "written" / f"part={part}").glob("shard=*"))
+        names = [folder.name.removeprefix("shard=") for folder in folders]
+        starts = [f"{first:012}" for first in range(0, 300 * len(names), 300)]
+        assert [name.split("-")[0] for name in names] == starts
+        assert [name.split("-")[1] for name in names][:-1] == starts[1:]
+        files = [sorted(folder.glob("part-*")) for folder in folders]
+        assert all(len(of_shard) == 1 for of_shard in files)
+        written = "".join(file.read_text() for (file,) in files)
+        assert written.splitlines() == lines
+        ordered = corpus.rows.where(F.col("part") == part).select("shard").distinct().collect()
+        assert sorted(row.shard for row in ordered) == names
+    assert len(expected["train"]) > 600
+
+
+def test_an_executor_may_die(spark, shop):
+    expected, _ = shop.expected()
+    items, events = shop.tables(spark)
+    corpus = on_spark.build_corpus(items, events, shop.index, shop.recipe, partitions=5)
+    for victim in executors(spark):
+        os.kill(victim, signal.SIGKILL)
+    rows = corpus.rows.where(F.col("part") == "train").collect()
+    assert [row.row for row in rows] == expected["train"]
+
+
+@pytest.mark.parametrize("time", ["string", "timestamp", "double"])
+def test_times_are_of_any_type(spark, shop, time):
+    expected, _ = shop.expected()
+    items, events = shop.tables(spark)
+    typed = events.withColumn("time", F.col("time").cast(time))
+    corpus = on_spark.build_corpus(items, typed, shop.index, shop.recipe)
+    rows = corpus.rows.where(F.col("part") == "test").collect()
+    assert [row.row for row in rows] == expected["test"]
+
+
+def test_users_may_be_the_largest_numbers(spark, tmp_path):
+    users = [str(number) for number in (0, 7, 10**18, 2**63 - 1, 2**63, 2**64 - 1)] + ["007", "+8"]
+    shop = Shop(tmp_path, users)
+    expected, _ = shop.expected()
+    items, events = shop.tables(spark)
+    corpus = on_spark.build_corpus(items, events, shop.index, shop.recipe, partitions=3)
+    rows = corpus.rows.where(F.col("part") == "train").collect()
+    assert [row.row for row in rows] == expected["train"]
 
 
 def test_another_seed_gives_other_rows(spark, shop):
@@ -182,7 +230,10 @@ def test_an_audit_is_that_of_one_machine(spark, shop):
     rows = on_spark.build_corpus(items, events, shop.index, shop.recipe).rows
     report = on_spark.audit(rows, items, events, shop.index, shop.recipe, partitions=5)
     lines = [row.row for part in ("test", "train", "valid") for row in rows.where(F.col("part") == part).collect()]
-    assert report == json.loads(audit_rows("\n".join(lines).encode(), shop.recipe))
+    ordered = sorted(shop.events, key=lambda event: event["user"])
+    alone = event_table(pyarrow.Table.from_pylist(ordered))
+    expected = audit_rows("\n".join(lines).encode(), shop.recipe, {}, [alone])
+    assert report == json.loads(expected)
     assert report["rows"] == len(lines) and report["duplicates"]["rows"] > 0
     assert not any(rule["findings"] for rule in report["rules"])
 

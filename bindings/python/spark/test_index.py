@@ -4,8 +4,6 @@ import json
 import os
 import signal
 import struct
-import subprocess
-
 
 import numpy
 import pytest
@@ -15,6 +13,8 @@ from test_encoder import write_model
 
 import semid
 from semid import spark as on_spark
+
+from cluster import executors
 
 ITEMS, DIM, LEVELS, CODES = 3000, 8, 3, 16
 
@@ -183,15 +183,9 @@ def test_an_executor_may_die(spark, model, tmp_path):
     _, expected = reference(model, points, names)
     encoded = on_spark.encode(catalogue(spark, points, names).repartition(16), model)
     assigned = on_spark.assign(encoded, model)
-    victim = executors()[0]
+    victim = executors(spark)[0]
     os.kill(victim, signal.SIGKILL)
     on_spark.write_index(assigned, tmp_path / "index.safetensors")
     index = semid.Index(tmp_path / "index.safetensors")
     assert tensors(index.to_bytes()) == tensors(expected.to_bytes())
-    assert victim not in executors()
-
-
-def executors():
-    """Processes of executors."""
-    found = subprocess.run(["pgrep", "-f", "CoarseGrainedExecutorBackend"], capture_output=True)
-    return [int(pid) for pid in found.stdout.split()]
+    assert victim not in executors(spark)

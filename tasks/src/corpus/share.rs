@@ -3,9 +3,7 @@
 use std::ops::Range;
 
 use super::lot::Samples;
-use super::{
-    Amount, Context, Corpus, CorpusOptions, Counts, Group, Scratch, Tally, TaskPlan, lot,
-};
+use super::{Amount, Context, Corpus, CorpusOptions, Counts, Group, Scratch, Tally, TaskPlan, lot};
 use crate::{Error, Result, Row, Templates};
 
 /// Which of all samples a part of the users and some items of the catalogue have.

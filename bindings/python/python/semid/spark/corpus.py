@@ -21,12 +21,10 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from .._semid import EventTable, SemidError, ShareRows, recipe_files, share_counts
 from .files import local, ship
-from .index import Batches, FilePath, by_key, bytes_of, partition, runs, table_of, tables
+from .index import RUN, Batches, FilePath, by_key, bytes_of, partition, runs, table_of, tables
 
 __all__ = ["Corpus", "build_corpus"]
 
-# Events that are kept as one value.
-EVENTS = 1 << 16
 # Samples whose rows are made at a time.
 SAMPLES = 4096
 # Bytes of rows that are put in order at a time.
@@ -91,7 +89,7 @@ def counted_of(shares: DataFrame, bundle: Bundle) -> DataFrame:
 
     def count(batches: Batches) -> Iterator[pyarrow.RecordBatch]:
         events = []
-        for table in tables(batches, EVENTS):
+        for table in tables(batches, RUN):
             events.append(event_table(table))
             yield batch_of(schema, log=[bytes_of(table)])
         if not events:
@@ -288,19 +286,19 @@ def write_items(items: DataFrame, path: pathlib.Path) -> int:
 def by_user(events: DataFrame, partitions: int | None) -> DataFrame:
     """Events in the order of their users, which is that of `semid`: by number if all users are
     numbers, else by bytes; and all of a user in one partition, in the order of time."""
-    columns = {"user": "string", "item": "string", "time": "double", "rating": "float"}
-    columns = {name: kind for name, kind in columns.items() if name in (*events.columns, "user", "item")}
-    ties = ["order"] if "order" in events.columns else []
-    given = events.select(*(F.col(name).cast(of).alias(name) for name, of in columns.items()), *ties)
-    numbers = given.where(~is_number(F.col("user"))).isEmpty()
-    users = ["number", "user"] if numbers else ["user"]
-    if numbers:
+    casts = {"user": "string", "item": "string", "time": "double", "rating": "float"}
+    optional = [name for name in ("time", "order", "rating") if name in events.columns]
+    columns = [name for name in casts if name in ("user", "item", *optional)]
+    given = events.withColumns({name: F.col(name).cast(casts[name]) for name in columns})
+    users = ["user"]
+    if given.where(~is_number(F.col("user"))).isEmpty():
+        users = ["number", "user"]
         given = given.withColumn("number", number(F.col("user")))
-    # All columns: which of two events comes first must not be chance.
-    order = [*users, *(name for name in ("time",) if name in columns), *ties, "item"]
-    order += [name for name in ("rating",) if name in columns]
-    parted = given.repartitionByRange(*([partitions] if partitions else []), *users)
-    return parted.sortWithinPartitions(*order).select(*columns)
+    parted = given.select(*users, "item", *optional)
+    parted = parted.repartitionByRange(*([partitions] if partitions else []), *users)
+    # By all columns: which of two events comes first must not be chance.
+    ties = [name for name in ("time", "order", "item", "rating") if name in (*optional, "item")]
+    return parted.sortWithinPartitions(*users, *ties).select(*columns)
 
 
 def is_number(user: Column) -> Column:
@@ -321,6 +319,8 @@ def decimal(user: Column) -> Column:
 
 
 def event_table(events: pyarrow.Table) -> EventTable:
+    """Events for what reads them."""
+
     def texts(name: str) -> tuple[bytes, NDArray[numpy.int32]]:
         column = events[name].cast(pyarrow.string()).combine_chunks()
         _, offsets, data = column.buffers()
@@ -329,8 +329,8 @@ def event_table(events: pyarrow.Table) -> EventTable:
         return data.slice(first, last - first).to_pybytes() if data else b"", ends - ends[0]
 
     times, ratings = (
-        events[name].to_numpy() if name in events.column_names else None
-        for name in ("time", "rating")
+        events[name].cast(kind).to_numpy() if name in events.column_names else None
+        for name, kind in (("time", pyarrow.float64()), ("rating", pyarrow.float32()))
     )
     return EventTable(texts("user"), texts("item"), times, ratings)
 

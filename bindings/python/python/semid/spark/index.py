@@ -25,10 +25,10 @@ FilePath = str | os.PathLike[str]
 Certificate = dict[str, Any]
 Batches = Iterable[pyarrow.RecordBatch]
 
-# Rows of complete prefixes that are assigned at a time.
-CHUNK = 1 << 16
-# Rows of a run that come to the driver at a time.
-RUN = 1 << 18
+# Bytes of rows, but for those of one group, that are assigned at a time.
+CHUNK = 1 << 24
+# Bytes of a run that come to the driver at a time: the JVM holds some copies of each.
+RUN = 1 << 22
 
 
 def sample(df: DataFrame, items: int, *, key: str = "key", seed: int = 42) -> DataFrame:
@@ -255,7 +255,8 @@ def bytes_of(table: pyarrow.Table) -> bytes:
     sink = pyarrow.BufferOutputStream()
     with pyarrow.ipc.new_stream(sink, table.schema) as stream:
         stream.write_table(table)
-    return sink.getvalue().to_pybytes()
+    value: bytes = sink.getvalue().to_pybytes()
+    return value
 
 
 def table_of(value: pyarrow.Scalar) -> pyarrow.Table:
@@ -267,12 +268,12 @@ def packed(run: bytes | None, problem: str | None) -> pyarrow.RecordBatch:
     return pyarrow.record_batch(columns, names=["run", "problem"])
 
 
-def tables(batches: Batches, rows: int) -> Iterator[pyarrow.Table]:
-    """Batches together, so many rows at least but for the last ones."""
+def tables(batches: Batches, size: int) -> Iterator[pyarrow.Table]:
+    """Batches together, so many bytes at least but for the last ones."""
     held: list[pyarrow.RecordBatch] = []
     for batch in batches:
         held.append(batch)
-        if sum(batch.num_rows for batch in held) >= rows:
+        if sum(batch.nbytes for batch in held) >= size:
             yield pyarrow.Table.from_batches(held)
             held = []
     if any(batch.num_rows for batch in held):
