@@ -129,7 +129,7 @@ def assign(df: DataFrame, model: FilePath) -> DataFrame:
         T.StructField("distance", T.FloatType(), True),
         T.StructField("latent", T.BinaryType(), True),
     ])
-    placed = groups.mapInArrow(settle, schema).persist(StorageLevel.MEMORY_AND_DISK)
+    placed = groups.mapInArrow(settle, schema).persist(StorageLevel.DISK_ONLY)
     done = placed.where(F.col("moved").isNotNull()).drop("distance", "latent")
     left = list(runs(placed.where(F.col("moved").isNull()), ["key"], columns))
     if left:
@@ -242,9 +242,11 @@ def runs(
         except SemidError as problem:
             yield packed(None, str(problem))
 
-    ordered = df.repartitionByRange(*order).sortWithinPartitions(*order).select(*columns)
-    parts = ordered.mapInArrow(pack, "run binary, problem string")
-    for part in parts.toLocalIterator(prefetchPartitions=True):
+    # Told how many, Spark does not put partitions together: one comes to the driver as one value.
+    parts = int(df.sparkSession.conf.get("spark.sql.shuffle.partitions") or 200)
+    ordered = df.repartitionByRange(parts, *order).sortWithinPartitions(*order).select(*columns)
+    packs = ordered.mapInArrow(pack, "run binary, problem string")
+    for part in packs.toLocalIterator(prefetchPartitions=True):
         if part.problem is not None:
             raise SemidError(part.problem)
         yield pyarrow.ipc.open_stream(part.run).read_all()
